@@ -1,0 +1,1 @@
+"""Saved configuration and credentials: cluster, Hub, model store."""

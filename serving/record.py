@@ -1,0 +1,104 @@
+"""What stands behind an endpoint, as written into the cluster.
+
+One ConfigMap per endpoint, found by label, holds the record as JSON: the cluster is the only database.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from serving.errors import ClusterError
+from serving.models import PinnedModel
+from serving.spec import EndpointSpec
+
+RECORD_KEY = "record.json"
+RECORD_LABEL = "inference-flows/record"
+ENDPOINT_LABEL = "inference-flows/endpoint"
+
+
+class SmokeResult(BaseModel):
+    """The last smoke test: what was asked and what came back."""
+
+    model_config = ConfigDict(frozen=True)
+
+    passed: bool
+    prompt: str
+    answer: str
+    seconds: float
+
+
+class Release(BaseModel):
+    """One pinned model in one workload.
+
+    Attributes:
+        id: Short name of the release, the same for the same spec and commit.
+        staged_uri: Where its weights stand; empty if the pods load from the Hub.
+        staged_bytes: Bytes below `staged_uri`.
+        run: Flow-run id that brought it up, empty outside Prefect.
+        deployed_at: ISO 8601, UTC.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    model: PinnedModel
+    staged_uri: str
+    staged_bytes: int
+    image: str
+    run: str
+    deployed_at: str
+    smoke: SmokeResult | None = None
+
+
+class EndpointRecord(BaseModel):
+    """An endpoint as it was last deployed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: Literal[1] = 1
+    spec: EndpointSpec
+    current: Release
+
+
+def record_name(endpoint: str) -> str:
+    """Name of the ConfigMap that holds the endpoint's record."""
+    return f"{endpoint}-record"
+
+
+def to_manifest(record: EndpointRecord) -> dict[str, Any]:
+    """Returns the ConfigMap that holds the record."""
+    spec = record.spec
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": record_name(spec.name),
+            "namespace": spec.namespace,
+            "labels": {
+                "app.kubernetes.io/managed-by": "inference-flows",
+                ENDPOINT_LABEL: spec.name,
+                RECORD_LABEL: "true",
+            },
+        },
+        "data": {RECORD_KEY: record.model_dump_json(indent=1)},
+    }
+
+
+def from_manifest(manifest: dict[str, Any]) -> EndpointRecord:
+    """Reads a record back.
+
+    Raises:
+        ClusterError: The ConfigMap holds no record that this version understands.
+    """
+    metadata = manifest.get("metadata", {})
+    where = f"ConfigMap {metadata.get('namespace')}/{metadata.get('name')}"
+    try:
+        return EndpointRecord.model_validate_json(manifest.get("data", {}).get(RECORD_KEY, ""))
+    except ValidationError as error:
+        raise ClusterError(
+            f"{where} holds no endpoint record that can be read ({error.error_count()} problems).",
+            cause="It was edited by hand, or written by another version.",
+            fix=f"Delete it (kubectl delete configmap -n {metadata.get('namespace')} {metadata.get('name')}) "
+            "and deploy the endpoint again.",
+            code="record.unreadable",
+        ) from error
