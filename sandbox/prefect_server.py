@@ -1,0 +1,100 @@
+"""A Prefect server with a worker, for as long as the sandbox lives."""
+
+import os
+import socket
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.processes import child, wait_for
+
+PROJECT = Path(__file__).parents[1]
+WORK_POOL = "inference"
+DEFAULT_PORT = 4200
+START_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class PrefectServer:
+    """Addresses of a running server.
+
+    Attributes:
+        url: Where the UI is.
+        env: Environment for `prefect` commands and workers that shall use it.
+        home: Its PREFECT_HOME, with the logs of server and workers.
+        pid: Process id of the server.
+    """
+
+    url: str
+    env: Mapping[str, str]
+    home: Path
+    pid: int
+
+    @property
+    def api_url(self) -> str:
+        """Address of the REST API."""
+        return f"{self.url}/api"
+
+
+def free_port(preferred: int = 0) -> int:
+    """Returns a free loopback port: the preferred one if nothing listens there."""
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise RuntimeError("no loopback port is free")
+
+
+@contextmanager
+def serve_prefect(home: Path, *, port: int = 0) -> Iterator[PrefectServer]:
+    """Starts `prefect server start` with a database of its own and yields at once: see `wait_until_healthy`."""
+    home.mkdir(parents=True, exist_ok=True)
+    chosen = free_port(port)
+    url = f"http://127.0.0.1:{chosen}"
+    env = {
+        **{key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")},
+        "PREFECT_HOME": str(home),
+        "PREFECT_API_URL": f"{url}/api",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+        "PREFECT_CLI_PROMPT": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(chosen)]
+    with child(command, env=env, log=home / "server.log", cwd=PROJECT) as pid:
+        yield PrefectServer(url=url, env=env, home=home, pid=pid)
+
+
+def wait_until_healthy(server: PrefectServer) -> None:
+    """Waits for the server's health route.
+
+    Raises:
+        RuntimeError: It ended or did not answer in time; with the end of its log.
+    """
+
+    def healthy() -> bool:
+        try:
+            with urllib.request.urlopen(f"{server.api_url}/health", timeout=1) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    wait_for(healthy, "The Prefect server", seconds=START_SECONDS, pid=server.pid, log=server.home / "server.log")
+
+
+@contextmanager
+def run_worker(server: PrefectServer, *, extra_env: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Runs a process worker of the work pool, which the worker creates where it is missing."""
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--type", "process"]
+    with ExitStack() as stack:
+        env = {**server.env, "PREFECT_WORKER_QUERY_SECONDS": "1", **(extra_env or {})}
+        stack.enter_context(child(command, env=env, log=server.home / "worker.log", cwd=PROJECT))
+        yield
