@@ -32,7 +32,7 @@ class Cluster:
         wanted = (labels or {}).items()
         return [
             clone(one)
-            for one in self._store.list(resource.key, namespace)
+            for one in self._store.select(resource.key, namespace)
             if wanted <= one["metadata"].get("labels", {}).items()
         ]
 
@@ -108,7 +108,7 @@ class Cluster:
         The subscription starts with this call, not with the first read.
         """
         subscription = self._store.subscribe(frozenset(one.key for one in resources))
-        present = [("ADDED", one, obj) for one in resources for obj in self._store.list(one.key)]
+        present = [("ADDED", one, obj) for one in resources for obj in self._store.select(one.key)]
         return _events(subscription, {one.key: one for one in resources}, present)
 
 

@@ -82,7 +82,7 @@ class Store:
         """One object, or None."""
         return self._objects.get(key, {}).get((namespace, name))
 
-    def list(self, key: StoreKey, namespace: str | None = None) -> list[Manifest]:
+    def select(self, key: StoreKey, namespace: str | None = None) -> list[Manifest]:
         """The objects of a resource ordered by namespace and name; `namespace` None means all."""
         found = self._objects.get(key, {})
         return [found[at] for at in sorted(found) if namespace is None or at[0] == namespace]
