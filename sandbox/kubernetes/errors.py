@@ -86,7 +86,8 @@ def invalid(group: str, kind: str, name: str, causes: Sequence[Cause]) -> ApiErr
     texts = [f"{cause['field']}: {cause['message']}" for cause in causes]
     listed = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
     qualified = f"{kind}.{group}" if group else kind
-    details = {"name": name, **({"group": group} if group else {}), "kind": kind, "causes": list(causes)}
+    named = {"name": name} if name else {}
+    details = {**named, **({"group": group} if group else {}), "kind": kind, "causes": list(causes)}
     return ApiError(422, "Invalid", f'{qualified} "{name}" is invalid: {listed}', details)
 
 

@@ -1,0 +1,1 @@
+"""What objects are: their types, defaults, validation and ownership."""
