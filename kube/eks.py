@@ -89,7 +89,7 @@ class EksTokens:
             client.meta.events.register("before-sign.sts.GetCallerIdentity", self._name_cluster)
             url = client.generate_presigned_url("get_caller_identity", ExpiresIn=60, HttpMethod="GET")
         except (BotoCoreError, ClientError) as error:
-            raise _aws_error(error, f"sign in to EKS cluster {self._name}", self._name, self._region) from None
+            raise aws_error(error, f"sign in to EKS cluster {self._name}", self._name, self._region) from None
         return "k8s-aws-v1." + base64.urlsafe_b64encode(url.encode()).decode().rstrip("=")
 
     def _name_cluster(self, request: Any, **_: object) -> None:
@@ -110,7 +110,7 @@ def find_eks_cluster(name: str, region: str, session: boto3.Session) -> EksClust
         client = session.client("eks", region_name=place, config=_CONFIG)  # type: ignore[call-overload,unused-ignore]
         found = client.describe_cluster(name=name)["cluster"]
     except (BotoCoreError, ClientError) as error:
-        raise _aws_error(error, doing, name, region) from None
+        raise aws_error(error, doing, name, region) from None
     ca = (found.get("certificateAuthority") or {}).get("data")
     if not found.get("endpoint") or not ca:
         raise ClusterError(
@@ -121,7 +121,15 @@ def find_eks_cluster(name: str, region: str, session: boto3.Session) -> EksClust
     return EksCluster(endpoint=found["endpoint"], ca=base64.b64decode(ca).decode(), region=place)
 
 
-def _aws_error(error: Exception, doing: str, name: str, region: str) -> ClusterError:
+def aws_error(error: Exception, doing: str, name: str, region: str) -> ClusterError:
+    """Name the cause and the fix of what boto3 raised.
+
+    Args:
+        error: A `BotoCoreError` or `ClientError`.
+        doing: What was tried, as a verb phrase.
+        name: Name of the EKS cluster.
+        region: AWS region; may be empty.
+    """
     place = f" in {region}" if region else ""
     code = str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
     if code == "ResourceNotFoundException":

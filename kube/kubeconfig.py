@@ -106,6 +106,8 @@ def _entry(contents: ConfigNode, section: str, kind: str, name: str) -> dict[str
     if name not in entries:
         has = f"it has {', '.join(sorted(entries))}" if entries else "it has none"
         raise _wrong(f"there is no {kind} {name!r}, {has}" if name else f"no {kind} is chosen, {has}")
+    if not isinstance(entries[name], dict):
+        raise _wrong(f"{kind} {name!r} is malformed")
     return dict(entries[name])
 
 

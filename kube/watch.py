@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from queue import Empty, SimpleQueue
 
 from kube.changes import Change, WatchEvent, WatchTarget
@@ -23,7 +23,7 @@ def watch(
     *,
     deadline: float | None,
     stop: threading.Event | None = None,
-) -> Iterator[WatchEvent]:
+) -> Generator[WatchEvent]:
     """Report every state of the targets' objects, from what exists now until the deadline.
 
     What exists at the start comes as ADDED, then SYNCED once per target, then changes as they happen. Disconnects,
@@ -63,7 +63,7 @@ def watch(
 
 def _until(
     reported: "SimpleQueue[WatchEvent | BaseException]", deadline: float | None, stop: threading.Event | None
-) -> Iterator[WatchEvent]:
+) -> Generator[WatchEvent]:
     while not (stop is not None and stop.is_set()):
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
