@@ -1,10 +1,11 @@
 """Faults that a test orders from one of the sandbox's HTTP servers: what, where and how often.
 
     hub.faults.add(Truncate(at=1_000_000), path="*/model-00001-of-00002.safetensors", times=1)
-    s3.faults.add(Status(503, headers={"Retry-After": "1"}), method="PUT", times=3)
+    s3.faults.add(slow_down(), operation="UploadPart", times=3)
 
-`path` is a shell pattern (`fnmatch`) over the request's path without its query; `method` is exact, empty for
-any; `times` counts the requests that the fault hits, None for all. Of several that match, the oldest wins.
+`path` is a shell pattern (`fnmatch`) over the request's path without its query; `method` and `operation` (S3's name of
+what is asked: UploadPart, CompleteMultipartUpload …) are exact, empty for any; `times` counts the requests that the
+fault hits, None for all. Of several that match, the oldest wins.
 """
 
 import fnmatch
@@ -72,6 +73,7 @@ class _Order:
     action: Action
     path: str
     method: str
+    operation: str
     left: int | None
 
 
@@ -82,17 +84,20 @@ class FaultPlan:
         self._orders: list[_Order] = []
         self._lock = threading.Lock()
 
-    def add(self, action: Action, *, path: str = "*", method: str = "", times: int | None = 1) -> None:
+    def add(
+        self, action: Action, *, path: str = "*", method: str = "", operation: str = "", times: int | None = 1
+    ) -> None:
         """Order a fault.
 
         Args:
             action: What goes wrong.
             path: Shell pattern over the request's path.
             method: HTTP method; empty for any.
+            operation: The API's name of what is asked; empty for any.
             times: Number of requests that it hits; None for all until `clear`.
         """
         with self._lock:
-            self._orders.append(_Order(action, path, method, times))
+            self._orders.append(_Order(action, path, method, operation, times))
 
     def clear(self) -> None:
         """Take back all that is still due."""
@@ -105,21 +110,24 @@ class FaultPlan:
         with self._lock:
             return len(self._orders)
 
-    def take(self, method: str, path: str, *, start: int = 0, end: int | None = None) -> Action | None:
+    def take(
+        self, method: str, path: str, *, operation: str = "", start: int = 0, end: int | None = None
+    ) -> Action | None:
         """The fault that hits this request, if any; it counts as used.
 
         Args:
             method: The request's method.
             path: The request's path without its query.
+            operation: The API's name of what is asked.
             start: First byte of the content that the answer would carry.
             end: One past the last byte; None if the answer is not known yet, and then only faults that act
                 before the content are taken.
         """
         with self._lock:
             for order in self._orders:
-                if order.method not in ("", method) or not fnmatch.fnmatchcase(path, order.path):
+                if order.method not in ("", method) or order.operation not in ("", operation):
                     continue
-                if not _acts_on(order.action, start, end):
+                if not fnmatch.fnmatchcase(path, order.path) or not _acts_on(order.action, start, end):
                     continue
                 if order.left is not None:
                     order.left -= 1

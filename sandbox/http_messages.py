@@ -10,13 +10,14 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Request:
-    """One request. `path` is as it was sent, still percent-encoded; header names are in Title-Case."""
+    """One request. `path` and `raw_query` are as they were sent, percent-encoded; header names are in Title-Case."""
 
     method: str
     path: str
     query: Mapping[str, list[str]]
     headers: Mapping[str, str]
     body: bytes
+    raw_query: str = ""
 
     def parameter(self, name: str, default: str = "") -> str:
         """First value of a query parameter."""
@@ -48,6 +49,7 @@ class RequestRecord:
         range: The Range header, empty if none.
         sent: Bytes of content that were sent.
         authorized: Whether an Authorization header came with it.
+        operation: The API's name for what was asked, where the application tells it.
     """
 
     method: str
@@ -57,6 +59,7 @@ class RequestRecord:
     range: str
     sent: int
     authorized: bool
+    operation: str
     at: float
 
 

@@ -30,8 +30,16 @@ class ContentServer(http.server.ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 1024
 
-    def __init__(self, application: Callable[[Request], Response], *, port: int = 0, name: str = "sandbox") -> None:
+    def __init__(
+        self,
+        application: Callable[[Request], Response],
+        *,
+        port: int = 0,
+        name: str = "sandbox",
+        operation: Callable[[Request], str] = lambda _: "",
+    ) -> None:
         self.application = application
+        self.operation = operation
         self.server_header = name
         self.faults = FaultPlan()
         self.requests: list[RequestRecord] = []
@@ -87,7 +95,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     wbufsize = 1 << 16
 
     def handle_one_request(self) -> None:
-        self.status, self.sent = 0, 0
+        self.status, self.sent, self.operation = 0, 0, ""
         try:
             super().handle_one_request()
         except ConnectionError:
@@ -98,7 +106,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         path = unquote(parts.path)
         length = int(self.headers.get("Content-Length") or 0)
         query = parse_qs(parts.query, keep_blank_values=True)
-        request = Request(self.command, parts.path, query, {name.title(): value for name, value in self.headers.items()}, self.rfile.read(length))
+        headers = {name.title(): value for name, value in self.headers.items()}
+        request = Request(self.command, parts.path, query, headers, self.rfile.read(length), parts.query)
+        self.operation = self.server.operation(request)
         try:
             self._answer(request, path)
         finally:
@@ -112,14 +122,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                     self.headers.get("Range", ""),
                     self.sent,
                     "Authorization" in self.headers,
+                    self.operation,
                     time.time(),
                 )
             )
 
-    do_GET = do_HEAD = do_POST = _serve
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve
 
     def _answer(self, request: Request, path: str) -> None:
-        match self.server.faults.take(request.method, path):
+        match self.server.faults.take(request.method, path, operation=self.operation):
             case Status(status, headers, body):
                 return self._send(request, path, Response(status, headers, body))
             case Reset():
@@ -149,7 +160,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Date", email.utils.formatdate(usegmt=True))
         for name, value in headers.items():
             self.send_header(name, value)
-        if status not in (204, 304):
+        if status not in (204, 304) and "Content-Length" not in headers:
             self.send_header("Content-Length", str(end - start))
         self.end_headers()
         if request.method != "HEAD" and start < end:
@@ -157,7 +168,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _send_content(self, request: Request, path: str, content: bytes | Path, start: int, end: int) -> None:
-        fault = self.server.faults.take(request.method, path, start=start, end=end)
+        fault = self.server.faults.take(request.method, path, operation=self.operation, start=start, end=end)
         if isinstance(content, Path):
             with content.open("rb") as stream:
                 self._send_with_fault(fault, _Source(stream.fileno(), b""), start, end)
@@ -224,4 +235,11 @@ class _Source:
         return self.content[position : position + size] if self.fileno < 0 else os.pread(self.fileno, size, position)
 
 
-_SHOWN = frozenset({"blobs", "recursive", "recurse", "expand", "cursor", "limit", "include_prs"})
+_SHOWN = frozenset({"blobs", "recursive", "recurse", "expand", "cursor", "limit", "include_prs"}) | {
+    "uploads",
+    "uploadId",
+    "partNumber",
+    "list-type",
+    "prefix",
+    "versionId",
+}

@@ -77,8 +77,8 @@ class HubApi:
         repository = self.content.get(parts["repo"])
         namespace = parts["repo"].partition("/")[0]
         if repository is None or (repository.private and not (user and namespace in user.namespaces)):
-            if user is None:
-                raise _Refusal(401, "Invalid username or password.")
+            if user is None:  # the code tells a client by plain HTTP what it concludes from an https address
+                raise _Refusal(401, "Invalid username or password.", "RepoNotFound")
             raise _Refusal(404, "Repository not found", "RepoNotFound")
         if repository.disabled:
             raise _Refusal(403, "Access to this resource is disabled.")
