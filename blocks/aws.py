@@ -6,6 +6,7 @@ default). Identity still comes from its block; only the assumed role is made ref
 
 import uuid
 from datetime import datetime
+from typing import Any
 
 import boto3
 from botocore.credentials import DeferredRefreshableCredentials
@@ -31,7 +32,7 @@ def session_of(credentials: AwsCredentials, region: str = "") -> boto3.Session:
 
 def _assumed(credentials: AwsCredentials, region_name: str | None) -> boto3.Session:
     base = credentials.model_copy(update={"assume_role_arn": None})
-    request: dict[str, object] = {
+    request: dict[str, Any] = {
         "RoleSessionName": f"inference-flows-{uuid.uuid4().hex[:8]}",
         **credentials.assume_role_kwargs.get_params_override(),
         "RoleArn": credentials.assume_role_arn,

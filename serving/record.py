@@ -27,8 +27,8 @@ class SmokeResult(BaseModel):
     seconds: float
 
 
-class Release(BaseModel):
-    """One pinned model in one workload.
+class ReleaseRecord(BaseModel):
+    """One pinned model in one workload, as it was brought up.
 
     Attributes:
         id: Short name of the release, the same for the same spec and commit.
@@ -57,7 +57,7 @@ class EndpointRecord(BaseModel):
 
     version: Literal[1] = 1
     spec: EndpointSpec
-    current: Release
+    current: ReleaseRecord
 
 
 def record_name(endpoint: str) -> str:

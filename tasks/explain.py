@@ -4,7 +4,8 @@ import logging
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
-from prefect.states import Failed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
 
 from serving.errors import InferenceError
 

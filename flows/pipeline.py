@@ -1,0 +1,174 @@
+"""The way of one model to one endpoint: look, then stage, apply, wait, smoke-test, record."""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from prefect import runtime
+from pydantic import BaseModel, ConfigDict
+
+from blocks.cluster import InferenceCluster
+from blocks.hub import HuggingFaceHub
+from blocks.store import ModelStore
+from kube.connect import Cluster
+from serving.errors import InferenceError
+from serving.models import PinnedModel, StagedFile, StagedModel
+from serving.record import EndpointRecord, ReleaseRecord, SmokeResult
+from serving.release import release_of
+from serving.rendering import render
+from serving.smoke import SmokeExpectation
+from serving.spec import EndpointSpec, WeightsSource
+from staging.plan import StagePlan
+from tasks.apply import apply_workload, try_workload
+from tasks.preflight import preflight
+from tasks.report import report_failure, write_record
+from tasks.secret import apply_hub_secret
+from tasks.smoke import smoke_test
+from tasks.stage import check_model_store, pin_model, plan_staging, stage_planned
+from tasks.together import all_of
+from tasks.wait import wait_until_ready
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Target:
+    """The three blocks that a deploy works with."""
+
+    cluster: InferenceCluster
+    hub: HuggingFaceHub
+    store: ModelStore
+
+
+class DeployReport(BaseModel):
+    """What a deploy did.
+
+    Attributes:
+        record: The endpoint's record; None after a dry run.
+        moved_bytes: Bytes read from the Hub; 0 if the commit was staged before.
+        changed: Objects that were created or configured; empty if all was as wanted.
+        diff: What changed, or would change, as a unified diff without secrets.
+        seconds: Seconds per step, in order.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    record: EndpointRecord | None
+    moved_bytes: int
+    changed: tuple[str, ...]
+    diff: str
+    seconds: dict[str, float]
+
+
+@dataclass
+class _Clock:
+    """Seconds per step, in the order of their start."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    async def time(self, step: str, work: Awaitable[T]) -> T:
+        started = time.monotonic()
+        self.seconds[step] = 0.0
+        try:
+            return await work
+        finally:
+            self.seconds[step] = time.monotonic() - started
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What was found out about the model: the commit, and the plan of its staging unless pods load from the Hub."""
+
+    pinned: PinnedModel
+    plan: StagePlan | None
+
+
+async def deploy_endpoint(
+    spec: EndpointSpec, target: Target, *, timeout_seconds: float, dry_run: bool = False
+) -> DeployReport:
+    """Takes the spec's model to a live, verified endpoint.
+
+    Everything that can be refused is looked at first, at the same time: the Hub (revision, access), the store (write
+    access), the cluster (namespace, permissions, accelerators). Only then does anything change.
+
+    Raises:
+        InferenceError: With its cause and fix. Nothing half-staged is visible.
+    """
+    try:
+        cluster = await asyncio.to_thread(target.cluster.connect)
+        try:
+            return await _deploy(spec, target, cluster, timeout_seconds, dry_run)
+        finally:
+            await asyncio.to_thread(cluster.close)
+    except InferenceError as error:
+        await report_failure(spec, error)
+        raise
+
+
+async def _deploy(
+    spec: EndpointSpec, target: Target, cluster: Cluster, timeout_seconds: float, dry_run: bool
+) -> DeployReport:
+    clock = _Clock()
+    model, _ = await clock.time("check", all_of(_look_at_model(spec, target), preflight(spec, cluster)))
+    if dry_run:
+        return await _dry_run(spec, model, cluster, clock)
+    staging = clock.time("stage", stage_planned(model.plan)) if model.plan else _nothing()
+    secret = apply_hub_secret(spec.token_secret, spec.namespace, target.hub, cluster)
+    result, _ = await all_of(staging, secret)
+    staged = result.staged if result else None
+    release = release_of(spec, model.pinned, staged, run=str(runtime.flow_run.id or ""))
+    manifests = render(spec, staged, release)
+    changes = await clock.time("apply", apply_workload(manifests, cluster))
+    await clock.time("wait", wait_until_ready(spec, manifests, cluster, timeout_seconds))
+    expectation = SmokeExpectation(model=spec.served_model_name)
+    smoke = await clock.time("smoke test", smoke_test(spec.name, spec.namespace, expectation, cluster))
+    record = EndpointRecord(
+        spec=spec,
+        current=ReleaseRecord(
+            id=release.id,
+            model=model.pinned,
+            staged_uri=staged.uri if staged else "",
+            staged_bytes=staged.total_bytes if staged else 0,
+            image=spec.image,
+            run=release.run,
+            deployed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            smoke=SmokeResult(passed=True, prompt=smoke.prompt, answer=smoke.answer, seconds=smoke.seconds),
+        ),
+    )
+    moved = result.moved_bytes if result else 0
+    await write_record(record, moved, clock.seconds, cluster)
+    return DeployReport(
+        record=record, moved_bytes=moved, changed=changes.changed, diff=changes.diff, seconds=clock.seconds
+    )
+
+
+async def _look_at_model(spec: EndpointSpec, target: Target) -> _Model:
+    if spec.weights is WeightsSource.HUB:
+        return _Model(await pin_model(spec.model, target.hub), None)
+    pinned, _ = await all_of(pin_model(spec.model, target.hub), check_model_store(target.store))
+    return _Model(pinned, await plan_staging(pinned, target.hub, target.store))
+
+
+async def _dry_run(spec: EndpointSpec, model: _Model, cluster: Cluster, clock: _Clock) -> DeployReport:
+    staged = (model.plan.staged or _as_if_staged(model.plan)) if model.plan else None
+    manifests = render(spec, staged, release_of(spec, model.pinned, staged))
+    changes = await clock.time("dry run", try_workload(manifests, cluster))
+    return DeployReport(record=None, moved_bytes=0, changed=changes.changed, diff=changes.diff, seconds=clock.seconds)
+
+
+def _as_if_staged(plan: StagePlan) -> StagedModel:
+    """The staged model as far as it is known before a byte moved: checksums of small files show as zeros."""
+    files = tuple(
+        StagedFile(path=entry.file.path, size=entry.file.size, sha256=entry.sha256 or entry.file.sha256 or "0" * 64)
+        for entry in plan.files
+    )
+    return StagedModel(
+        model=plan.model, uri=plan.uri, files=files, region=plan.store.region, endpoint_url=plan.store.endpoint_url
+    )
+
+
+async def _nothing() -> Any:
+    return None

@@ -1,0 +1,91 @@
+"""What `prefect` needs to know of the sandbox: blocks, a work pool, the deployments of prefect.yaml."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.prefect_server import PROJECT, WORK_POOL, PrefectServer
+
+BLOCK_NAME = "default"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the flows find the Hub, the store and the cluster.
+
+    Attributes:
+        hub_url: Address of the Hub.
+        hub_token: Its token; empty for none.
+        bucket: Bucket of the model store.
+        prefix: Key prefix of staged models.
+        region: Region of the bucket.
+        s3_url: Address of an S3-compatible store; empty for Amazon S3.
+        access_key: Key of the identity that stages; empty for boto3's default chain.
+        secret_key: Its secret.
+        kubeconfig: Path of the kubeconfig.
+        namespace: Namespace to deploy to.
+    """
+
+    hub_url: str
+    hub_token: str
+    bucket: str
+    prefix: str
+    region: str
+    s3_url: str
+    access_key: str
+    secret_key: str
+    kubeconfig: Path
+    namespace: str
+
+    def __repr__(self) -> str:
+        return f"Places(hub={self.hub_url}, bucket={self.bucket}, kubeconfig={self.kubeconfig})"
+
+
+def save_blocks(places: Places) -> None:
+    """Saves the three blocks under the name that the deployments refer to. PREFECT_API_URL says where."""
+    from prefect_aws import AwsCredentials
+    from prefect_kubernetes.credentials import KubernetesClusterConfig
+    from pydantic import SecretStr
+
+    from blocks.cluster import InferenceCluster
+    from blocks.hub import HuggingFaceHub
+    from blocks.store import ModelStore
+
+    token = SecretStr(places.hub_token) if places.hub_token else None
+    HuggingFaceHub(token=token, endpoint=places.hub_url).save(BLOCK_NAME, overwrite=True)
+    keys = (
+        AwsCredentials(
+            aws_access_key_id=places.access_key,
+            aws_secret_access_key=SecretStr(places.secret_key),
+            region_name=places.region,
+        )
+        if places.access_key
+        else AwsCredentials(region_name=places.region or None)
+    )
+    ModelStore(
+        bucket=places.bucket,
+        prefix=places.prefix,
+        region=places.region,
+        endpoint_url=places.s3_url,
+        credentials=keys,
+    ).save(BLOCK_NAME, overwrite=True)
+    config = KubernetesClusterConfig.from_file(places.kubeconfig)
+    InferenceCluster(kubeconfig=config, namespace=places.namespace).save(BLOCK_NAME, overwrite=True)
+
+
+def register_deployments(server: PrefectServer) -> None:
+    """Creates the work pool and registers every deployment, with the commands that a user runs.
+
+    Raises:
+        RuntimeError: A command failed; with what it said.
+    """
+    prefect = [sys.executable, "-m", "prefect", "--no-prompt"]
+    _run([*prefect, "work-pool", "create", WORK_POOL, "--type", "process", "--overwrite"], server)
+    _run([*prefect, "deploy", "--all"], server)
+
+
+def _run(command: list[str], server: PrefectServer) -> None:
+    done = subprocess.run(command, env=dict(server.env), cwd=PROJECT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command[2:])} failed:\n{done.stdout}{done.stderr}")

@@ -1,0 +1,126 @@
+"""Is the cluster ready for this endpoint? Looked at before anything is changed; all problems are told at once."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from kube.access import Permission, denied
+from kube.apply import apply_all
+from kube.connect import Cluster
+from kube.read import ALL_NAMESPACES, get, list_
+from serving.errors import ClusterError, InferenceError, PreflightError
+from serving.frameworks.workload import Manifest
+from serving.models import PinnedModel, StagedFile, StagedModel
+from serving.preflight import Finding, capacity_findings, needed_permissions
+from serving.release import release_of
+from serving.rendering import render
+from serving.spec import EndpointSpec, WeightsSource
+from tasks.rollout import nodes_if_allowed
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What is worth knowing and no reason to stop."""
+
+    notes: tuple[str, ...]
+
+
+@task(name="preflight", task_run_name="preflight", cache_policy=NO_CACHE)
+async def preflight(spec: EndpointSpec, cluster: Cluster) -> Notes:
+    """Looks at namespace, permissions, kinds, accelerators, service account; tries the manifests as a dry run.
+
+    Raises:
+        ClusterError: The API cannot be reached or does not accept the credentials.
+        PreflightError: Everything that keeps this endpoint from this cluster.
+    """
+    notes = await asyncio.to_thread(look, spec, cluster)
+    for note in notes.notes:
+        get_run_logger().warning(note)
+    return notes
+
+
+def look(spec: EndpointSpec, cluster: Cluster) -> Notes:
+    """The checks of `preflight`, in an order in which the first failure explains the later ones."""
+    manifests = sketch(spec)
+    wanted = list(permissions(manifests, spec.namespace))
+    missing = denied(cluster, wanted)  # also proves that the API is there and takes the credentials
+    if missing:
+        raise PreflightError([one.error() for one in missing])
+    findings = list(_capacity(spec, cluster))
+    problems: list[InferenceError] = list(_missing_objects(spec, cluster))
+    problems += [InferenceError(f.message, fix=f.fix, code=f.code) for f in findings if f.fatal]
+    if not problems:
+        try:
+            apply_all(cluster, manifests, dry_run=True)
+        except ClusterError as error:
+            problems.append(error)
+    if problems:
+        raise PreflightError(problems)
+    return Notes(tuple(f"{f.message} {f.fix}".strip() for f in findings if not f.fatal))
+
+
+def sketch(spec: EndpointSpec) -> list[Manifest]:
+    """The endpoint's manifests before its model was staged: the same kinds and names, other weights."""
+    pinned = PinnedModel(repo_id=spec.model.repo_id, revision=spec.model.revision, commit="0" * 40)
+    files = (StagedFile(path="config.json", size=1, sha256="0" * 64),)
+    staged = StagedModel(model=pinned, uri=f"s3://not-staged-yet/{spec.model.repo_id}/", files=files)
+    weights = None if spec.weights is WeightsSource.HUB else staged
+    return render(spec, weights, release_of(spec, pinned, weights))
+
+
+def permissions(manifests: Sequence[Manifest], namespace: str) -> Iterator[Permission]:
+    """What a deploy asks of the API: the workload's objects, the token's Secret, the record, the smoke test."""
+    for one in needed_permissions(manifests, namespace):
+        resource, _, subresource = one.resource.partition("/")
+        yield Permission(one.verb, one.group, resource, one.namespace, subresource)
+    for resource in ("secrets", "configmaps"):
+        for verb in ("get", "create", "patch"):
+            yield Permission(verb, "", resource, namespace)
+    for verb in ("get", "create"):
+        yield Permission(verb, "", "services", namespace, "proxy")
+
+
+def _capacity(spec: EndpointSpec, cluster: Cluster) -> Iterator[Finding]:
+    nodes = nodes_if_allowed(cluster)
+    if nodes is None:
+        message = "These credentials may not list nodes: whether the accelerator is there was not checked."
+        yield Finding(False, "nodes.unknown", message, "Grant get and list on nodes.")
+        return
+    yield from capacity_findings(spec, nodes, node_pools=_node_pools(cluster))
+
+
+def _node_pools(cluster: Cluster) -> list[dict[str, object]]:
+    try:
+        return list_(cluster, "karpenter.sh/v1", "NodePool", ALL_NAMESPACES)
+    except ClusterError:
+        return []  # not installed, or not ours to see
+
+
+def _missing_objects(spec: EndpointSpec, cluster: Cluster) -> Iterator[ClusterError]:
+    try:
+        if get(cluster, "v1", "Namespace", spec.namespace) is None:
+            yield ClusterError(
+                f"Namespace {spec.namespace} does not exist in {cluster.name or cluster.server}.",
+                fix=f"Create it (kubectl create namespace {spec.namespace}), or name another one.",
+                code="cluster.namespace_missing",
+            )
+            return
+    except ClusterError as error:
+        if error.code != "cluster.forbidden":
+            raise
+    account = spec.service_account
+    try:
+        if account and get(cluster, "v1", "ServiceAccount", account, spec.namespace) is None:
+            yield ClusterError(
+                f"ServiceAccount {spec.namespace}/{account} does not exist.",
+                cause="Pods that name it are never created.",
+                fix=f"Create it and give it read access to the model store, or leave service_account empty "
+                f"(kubectl create serviceaccount -n {spec.namespace} {account}).",
+                code="cluster.service_account_missing",
+            )
+    except ClusterError as error:
+        if error.code != "cluster.forbidden":
+            raise

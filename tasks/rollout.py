@@ -1,0 +1,185 @@
+"""Waiting for a workload: one bounded watch, judged at every change. No Prefect here."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+from kube.connect import Cluster
+from kube.logs import logs
+from kube.read import ALL_NAMESPACES, list_
+from kube.watch import Change, WatchEvent, WatchTarget, watch
+from serving.diagnosis import Diagnosis, diagnose, logs_wanted
+from serving.errors import ClusterError, RolloutError
+from serving.readiness import Readiness, current_pods, judge
+from serving.snapshot import Snapshot, name_of
+
+LOG_LINES = 200
+
+
+@dataclass
+class Observed:
+    """What the watch has shown so far of one workload and its surroundings."""
+
+    kind: str
+    name: str
+    objects: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+
+    def take(self, event: WatchEvent) -> None:
+        """Takes in one change."""
+        if event.type is Change.SYNCED:
+            return
+        key = (str(event.object.get("kind") or event.target.kind), event.object["metadata"]["uid"])
+        if event.type is Change.DELETED:
+            self.objects.pop(key, None)
+        else:
+            self.objects[key] = event.object
+
+    def of_kind(self, kind: str) -> list[dict[str, Any]]:
+        """All objects of a kind."""
+        return [found for (of, _), found in self.objects.items() if of == kind]
+
+    @property
+    def workload(self) -> dict[str, Any] | None:
+        """The workload itself; None if it is not there (yet)."""
+        return next((found for found in self.of_kind(self.kind) if name_of(found) == self.name), None)
+
+    def snapshot(
+        self,
+        nodes: Sequence[dict[str, Any]] | None = None,
+        texts: Mapping[str, Mapping[str, Any]] | None = None,
+        *,
+        node_autoscaler: bool = False,
+    ) -> Snapshot:
+        """What a diagnosis may look at: the workload, the pods of its present template, and events about these."""
+        workload = self.workload
+        pods = current_pods(workload, self.of_kind("Pod")) if workload else []
+        replica_sets = self.of_kind("ReplicaSet")
+        about = {name_of(thing) for thing in (*pods, *replica_sets, *([workload] if workload else []))}
+        events = [event for event in self.of_kind("Event") if event.get("involvedObject", {}).get("name") in about]
+        return Snapshot(
+            pods=pods,
+            events=events,
+            objects={f"{self.kind.lower()}s": [workload] if workload else [], "replicasets": replica_sets},
+            nodes=nodes,
+            logs=texts or {},
+            node_autoscaler=node_autoscaler,
+        )
+
+
+def wait_for_rollout(
+    cluster: Cluster,
+    workload: Mapping[str, Any],
+    labels: Mapping[str, str],
+    *,
+    timeout_seconds: float,
+    note: Callable[[Readiness], None],
+    stop: threading.Event,
+) -> Readiness:
+    """Waits until the workload serves what was applied.
+
+    Args:
+        cluster: Where it is.
+        workload: The manifest that was applied.
+        labels: What finds its pods and ReplicaSets.
+        timeout_seconds: Longest wait.
+        note: Called with every new judgement.
+        stop: Ends the wait early.
+
+    Returns:
+        The judgement that it is ready.
+
+    Raises:
+        RolloutError: It cannot become ready by itself, or did not in time; with the diagnosis.
+        ClusterError: The API cannot be watched.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    metadata = workload["metadata"]
+    observed = Observed(workload["kind"], metadata["name"])
+    targets = _targets(workload, labels)
+    unsynced = len(targets)
+    last: Readiness | None = None
+    autoscaler = node_autoscaler_present(cluster)
+    with closing(watch(cluster, targets, deadline=deadline, stop=stop)) as changes:
+        for event in changes:
+            observed.take(event)
+            unsynced -= event.type is Change.SYNCED
+            current = observed.workload
+            if unsynced > 0 or current is None:
+                continue
+            readiness = judge(current, observed.of_kind("Pod"))
+            if readiness != last:
+                note(readiness)
+                last = readiness
+            if readiness.ready:
+                return readiness
+            suspected = diagnose(observed.snapshot(node_autoscaler=autoscaler))
+            if suspected is not None and suspected.final:
+                confirmed = _with_evidence(cluster, metadata["namespace"], observed, autoscaler)
+                if confirmed is not None and confirmed.final:
+                    raise RolloutError(f"{_named(workload)} cannot become ready.", confirmed)
+    raise _too_late(cluster, workload, observed, last, timeout_seconds, autoscaler)
+
+
+def node_autoscaler_present(cluster: Cluster) -> bool:
+    """Whether something adds nodes for waiting pods: Karpenter or EKS Auto Mode, told by their node pools."""
+    try:
+        return bool(list_(cluster, "karpenter.sh/v1", "NodePool", ALL_NAMESPACES))
+    except ClusterError:
+        return False  # not installed, or not ours to see
+
+
+def _targets(workload: Mapping[str, Any], labels: Mapping[str, str]) -> list[WatchTarget]:
+    metadata = workload["metadata"]
+    namespace, selector = metadata["namespace"], ",".join(f"{key}={value}" for key, value in labels.items())
+    return [
+        WatchTarget(workload["apiVersion"], workload["kind"], namespace, name=metadata["name"]),
+        WatchTarget("v1", "Pod", namespace, labels=selector),
+        WatchTarget("apps/v1", "ReplicaSet", namespace, labels=selector),
+        WatchTarget("v1", "Event", namespace),
+    ]
+
+
+def _with_evidence(cluster: Cluster, namespace: str, observed: Observed, autoscaler: bool) -> Diagnosis | None:
+    """Judges again with what costs requests: the nodes, and the logs of containers in trouble."""
+    texts: dict[str, dict[str, Any]] = {}
+    for wanted in logs_wanted(observed.snapshot().pods):
+        text = logs(cluster, namespace, wanted.pod, wanted.container, previous=wanted.previous, tail_lines=LOG_LINES)
+        runs = texts.setdefault(wanted.pod, {}).setdefault(wanted.container, {})
+        runs["previous" if wanted.previous else "current"] = {"status": 200, "body": text}
+    return diagnose(observed.snapshot(nodes_if_allowed(cluster), texts, node_autoscaler=autoscaler))
+
+
+def nodes_if_allowed(cluster: Cluster) -> list[dict[str, Any]] | None:
+    """All nodes; None for a caller who may not list them."""
+    try:
+        return list_(cluster, "v1", "Node", ALL_NAMESPACES)
+    except ClusterError as error:
+        if error.code == "cluster.forbidden":
+            return None
+        raise
+
+
+def _too_late(
+    cluster: Cluster,
+    workload: Mapping[str, Any],
+    observed: Observed,
+    last: Readiness | None,
+    timeout_seconds: float,
+    autoscaler: bool,
+) -> RolloutError:
+    seen = observed.workload is not None
+    found = _with_evidence(cluster, workload["metadata"]["namespace"], observed, autoscaler) if seen else None
+    doing = last.message if last else "it was never seen"
+    return RolloutError(
+        f"{_named(workload)} did not become ready within {timeout_seconds:.0f} s; last seen: {doing}.",
+        found,
+        fix="Give it longer (timeout_minutes) and run the deployment again: it goes on waiting where this run ended.",
+    )
+
+
+def _named(workload: Mapping[str, Any]) -> str:
+    metadata = workload["metadata"]
+    return f"{workload['kind']} {metadata['namespace']}/{metadata['name']}"

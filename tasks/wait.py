@@ -1,0 +1,51 @@
+"""Wait until a workload is ready, with what it does now in the UI."""
+
+import threading
+from collections.abc import Callable, Sequence
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from kube.connect import Cluster
+from serving.frameworks.labels import selector
+from serving.frameworks.workload import Manifest
+from serving.readiness import Phase, Readiness
+from serving.spec import EndpointSpec
+from tasks.progress import ProgressBar, run_in_thread
+from tasks.rollout import wait_for_rollout
+
+WORKLOADS = frozenset({"Deployment"})
+_STAGES = (Phase.STARTING, Phase.PENDING_NODE, Phase.PULLING, Phase.FETCHING, Phase.LOADING, Phase.WARMING)
+
+
+@task(name="wait-until-ready", task_run_name="wait-until-ready", cache_policy=NO_CACHE)
+async def wait_until_ready(
+    spec: EndpointSpec, manifests: Sequence[Manifest], cluster: Cluster, timeout_seconds: float
+) -> Readiness:
+    """Watches the workload until it serves what was applied, or can no longer do so by itself."""
+    workload = next(manifest for manifest in manifests if manifest["kind"] in WORKLOADS)
+    bar, log = ProgressBar("rollout"), get_run_logger()
+
+    async def show(readiness: Readiness) -> None:
+        await bar.show(percent(readiness), readiness.message, final=readiness.ready)
+
+    def work(note: Callable[[Readiness], None], stop: threading.Event) -> Readiness:
+        def told(readiness: Readiness) -> None:
+            log.info(readiness.message)
+            note(readiness)
+
+        return wait_for_rollout(
+            cluster, workload, selector(spec), timeout_seconds=timeout_seconds, note=told, stop=stop
+        )
+
+    return await run_in_thread(work, show)
+
+
+def percent(readiness: Readiness) -> float:
+    """How far a rollout is, for a progress bar: replicas count most, within one its phases."""
+    if readiness.ready:
+        return 100.0
+    if readiness.wanted <= 0:
+        return 0.0
+    stage = _STAGES.index(readiness.phase) / len(_STAGES) if readiness.phase in _STAGES else 0.5
+    return 100.0 * min(0.99, (readiness.ready_replicas + stage) / readiness.wanted)
