@@ -38,16 +38,16 @@ class Response:
     ranged: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class RequestRecord:
-    """What is remembered of a request. Never the credential itself.
+    """What is remembered of a request, from when it was read; never the credential itself.
 
     Attributes:
         path: Decoded, without the query.
         query: Query parameters that are not part of a signature.
-        status: What was answered; 0 if the connection was reset instead.
+        status: What was answered; 0 until then, and if the connection was reset instead.
         range: The Range header, empty if none.
-        sent: Bytes of content that were sent.
+        sent: Bytes of content that were sent so far.
         authorized: Whether an Authorization header came with it.
         operation: The API's name for what was asked, where the application tells it.
     """
@@ -55,12 +55,12 @@ class RequestRecord:
     method: str
     path: str
     query: str
-    status: int
     range: str
-    sent: int
     authorized: bool
     operation: str
     at: float
+    status: int = 0
+    sent: int = 0
 
 
 def reset(connection: socket.socket) -> None:

@@ -90,12 +90,12 @@ class _Cut(ConnectionError):
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     server: ContentServer
+    record: RequestRecord
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = 1 << 16
 
     def handle_one_request(self) -> None:
-        self.status, self.sent, self.operation = 0, 0, ""
         try:
             super().handle_one_request()
         except ConnectionError:
@@ -108,29 +108,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         query = parse_qs(parts.query, keep_blank_values=True)
         headers = {name.title(): value for name, value in self.headers.items()}
         request = Request(self.command, parts.path, query, headers, self.rfile.read(length), parts.query)
-        self.operation = self.server.operation(request)
-        try:
-            self._answer(request, path)
-        finally:
-            shown = "&".join(f"{name}={values[0]}" for name, values in query.items() if name in _SHOWN)
-            self.server.requests.append(
-                RequestRecord(
-                    self.command,
-                    path,
-                    shown,
-                    self.status,
-                    self.headers.get("Range", ""),
-                    self.sent,
-                    "Authorization" in self.headers,
-                    self.operation,
-                    time.time(),
-                )
-            )
+        shown = "&".join(f"{name}={values[0]}" for name, values in query.items() if name in _SHOWN)
+        asked_range, authorized = self.headers.get("Range", ""), "Authorization" in self.headers
+        operation = self.server.operation(request)
+        self.record = RequestRecord(self.command, path, shown, asked_range, authorized, operation, time.time())
+        self.server.requests.append(self.record)
+        self._answer(request, path)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve
 
     def _answer(self, request: Request, path: str) -> None:
-        match self.server.faults.take(request.method, path, operation=self.operation):
+        match self.server.faults.take(request.method, path, operation=self.record.operation):
             case Status(status, headers, body):
                 return self._send(request, path, Response(status, headers, body))
             case Reset():
@@ -154,7 +142,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             elif asked is not None:
                 status, (start, end) = 206, asked
                 headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-        self.status = status
+        self.record.status = status
         self.send_response_only(status)
         self.send_header("Server", self.server.server_header)
         self.send_header("Date", email.utils.formatdate(usegmt=True))
@@ -168,7 +156,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _send_content(self, request: Request, path: str, content: bytes | Path, start: int, end: int) -> None:
-        fault = self.server.faults.take(request.method, path, operation=self.operation, start=start, end=end)
+        fault = self.server.faults.take(request.method, path, operation=self.record.operation, start=start, end=end)
         if isinstance(content, Path):
             with content.open("rb") as stream:
                 self._send_with_fault(fault, _Source(stream.fileno(), b""), start, end)
@@ -208,11 +196,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if not sent:
                 raise _Cut
             start += sent
-            self.sent += sent
+            self.record.sent += sent
 
     def _write(self, data: bytes | memoryview) -> None:
         self.connection.sendall(data)
-        self.sent += len(data)
+        self.record.sent += len(data)
 
     def _wait(self, seconds: float) -> None:
         if self.server.closing.wait(seconds):
