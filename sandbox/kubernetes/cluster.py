@@ -3,10 +3,11 @@
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
+from sandbox.kubernetes.deletion import DeleteOptions, Deleter
 from sandbox.kubernetes.resources import Resource
 from sandbox.kubernetes.store import Store, Subscription
 from sandbox.kubernetes.trees import clone
-from sandbox.kubernetes.writes import DeleteOptions, WriteOptions, Writer
+from sandbox.kubernetes.writes import WriteOptions, Writer
 
 Event = tuple[str, Resource, dict[str, Any]]
 
@@ -17,8 +18,8 @@ class Cluster:
     All methods run on the server's event loop; objects that they return are the caller's own copies.
     """
 
-    def __init__(self, store: Store, writer: Writer) -> None:
-        self._store, self._writer = store, writer
+    def __init__(self, store: Store) -> None:
+        self._store, self._writer, self._deleter = store, Writer(store), Deleter(store)
 
     def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
         """One object, or None; `namespace` is empty for cluster-scoped resources."""
@@ -43,7 +44,8 @@ class Cluster:
             ApiError: it exists, is invalid, or is not admitted (a quota, a missing service account).
         """
         namespace = obj["metadata"].get("namespace", "")
-        return clone(self._writer.create(resource, namespace, clone(obj), WriteOptions(manager=manager)))
+        decoded = self._writer.decoded(resource, obj)
+        return clone(self._writer.create(resource, namespace, decoded, WriteOptions(manager)))
 
     def update(
         self,
@@ -73,8 +75,10 @@ class Cluster:
             return None
         changed = clone(current)
         mutate(changed)
-        options = WriteOptions(manager=manager, subresource=subresource)
-        return clone(self._writer.update(resource, current, changed, options))
+        if changed == current:
+            return changed
+        options = WriteOptions(manager, subresource)
+        return clone(self._writer.update(resource, current, self._writer.decoded(resource, changed), options))
 
     def delete(
         self,
@@ -96,11 +100,11 @@ class Cluster:
         """
         if self._store.get(resource.key, namespace, name):
             options = DeleteOptions(propagation=propagation, grace_seconds=grace_seconds)
-            self._writer.delete(resource, namespace, name, options)
+            self._deleter.delete(resource, namespace, name, options)
 
     def finalize(self, resource: Resource, namespace: str, name: str) -> None:
         """Remove a terminating object for good: the node does so once the pod's processes have ended."""
-        self._writer.finalize(resource, namespace, name)
+        self._deleter.finalize(resource, namespace, name)
 
     def subscribe(self, *resources: Resource) -> AsyncIterator[Event]:
         """The present objects as ADDED, then every change as ADDED, MODIFIED or DELETED.

@@ -3,8 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from sandbox.kubernetes.store import StoreKey
+
+if TYPE_CHECKING:
+    from sandbox.kubernetes.objects.custom import CustomType
 
 VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 SUBRESOURCE_VERBS = MappingProxyType(
@@ -35,6 +39,8 @@ class Resource:
         subresources: Names of its subresources.
         verbs: What can be done with it.
         definition: Name of its OpenAPI definition; empty for custom resources.
+        singular: What discovery calls one of them, where that is not the kind in lower case.
+        custom_type: Of a custom resource: what its definition says.
     """
 
     group: str
@@ -47,7 +53,8 @@ class Resource:
     subresources: tuple[str, ...] = ()
     verbs: tuple[str, ...] = VERBS
     definition: str = ""
-    singular: str = field(default="")
+    singular: str = ""
+    custom_type: "CustomType | None" = field(default=None, repr=False, compare=False)
 
     @property
     def key(self) -> StoreKey:
@@ -67,7 +74,7 @@ class Resource:
     @property
     def custom(self) -> bool:
         """Whether it comes from a CustomResourceDefinition."""
-        return not self.definition
+        return self.custom_type is not None
 
     @property
     def singular_name(self) -> str:

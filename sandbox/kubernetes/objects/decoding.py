@@ -10,8 +10,8 @@ import binascii
 from collections.abc import Mapping
 from typing import Any
 
-from sandbox.kubernetes.quantities import canonical
 from sandbox.kubernetes.objects.schemas import Schema
+from sandbox.kubernetes.quantities import canonical
 
 Manifest = dict[str, Any]
 

@@ -161,8 +161,6 @@ def custom(raw: Mapping[str, Any]) -> Schema:
 
 
 def _structural(raw: Mapping[str, Any]) -> Schema:
-    if raw.get("$ref") == "PodTemplateSpec":
-        return builtin(POD_TEMPLATE)
     if raw.get("x-kubernetes-int-or-string"):
         return Schema("int-or-string")
     match raw.get("type", ""):

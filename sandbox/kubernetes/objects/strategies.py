@@ -23,6 +23,12 @@ def _spec_or_annotations_changed(old: Manifest, new: Manifest) -> bool:
     return _spec_changed(old, new) or old["metadata"].get("annotations") != new["metadata"].get("annotations")
 
 
+def _pod_spec_changed(old: Manifest, new: Manifest) -> bool:
+    """Binding a pod to its node is no new generation."""
+    before, after = ({**one["spec"], "nodeName": ""} for one in (old, new))
+    return before != after
+
+
 def _content_changed(old: Manifest, new: Manifest) -> bool:
     """Anything but metadata and status."""
     without = ("metadata", "status", "apiVersion", "kind")
@@ -34,7 +40,7 @@ _GENERATIONS: Mapping[str, Callable[[Manifest, Manifest], bool]] = {
     "Deployment": _spec_or_annotations_changed,
     "ReplicaSet": _spec_changed,
     "Job": _spec_changed,
-    "Pod": _spec_changed,
+    "Pod": _pod_spec_changed,
     "PodDisruptionBudget": _spec_changed,
     "CustomResourceDefinition": _spec_changed,
     "EndpointSlice": _content_changed,
