@@ -125,6 +125,7 @@ async def _deploy(
     await clock.time("wait", wait_until_ready(spec, manifests, cluster, timeout_seconds))
     expectation = SmokeExpectation(model=spec.served_model_name)
     smoke = await clock.time("smoke test", smoke_test(spec.name, spec.namespace, expectation, cluster))
+    moved = result.moved_bytes if result else 0
     record = EndpointRecord(
         spec=spec,
         current=ReleaseRecord(
@@ -133,12 +134,12 @@ async def _deploy(
             staged_uri=staged.uri if staged else "",
             staged_bytes=staged.total_bytes if staged else 0,
             image=spec.image,
-            run=release.run,
+            moved_bytes=moved,
+            flow_run=str(runtime.flow_run.root_flow_run_id or runtime.flow_run.id or ""),
             deployed_at=datetime.now(UTC).isoformat(timespec="seconds"),
             smoke=SmokeResult(passed=True, prompt=smoke.prompt, answer=smoke.answer, seconds=smoke.seconds),
         ),
     )
-    moved = result.moved_bytes if result else 0
     await write_record(record, moved, clock.seconds, cluster)
     return DeployReport(
         record=record, moved_bytes=moved, changed=changes.changed, diff=changes.diff, seconds=clock.seconds

@@ -34,7 +34,8 @@ class ReleaseRecord(BaseModel):
         id: Short name of the release, the same for the same spec and commit.
         staged_uri: Where its weights stand; empty if the pods load from the Hub.
         staged_bytes: Bytes below `staged_uri`.
-        run: Flow-run id that brought it up, empty outside Prefect.
+        moved_bytes: Bytes of these that the last run read from the Hub.
+        flow_run: Id of the Prefect run that a person started to bring it up; empty outside Prefect.
         deployed_at: ISO 8601, UTC.
     """
 
@@ -44,8 +45,9 @@ class ReleaseRecord(BaseModel):
     model: PinnedModel
     staged_uri: str
     staged_bytes: int
+    moved_bytes: int
     image: str
-    run: str
+    flow_run: str
     deployed_at: str
     smoke: SmokeResult | None = None
 

@@ -43,3 +43,7 @@ async def explained(work: Awaitable[T]) -> T | State[Any]:
         return await work
     except InferenceError as error:
         return Failed(message=str(error), data=error)
+
+
+# Every flow imports this module, in whichever process its run lives.
+install()

@@ -31,6 +31,7 @@ def test_own_region_wins_over_the_credentials() -> None:
     assert access.region == "us-west-2"
     assert access.session.region_name == "us-west-2"
     assert access.session.get_credentials().access_key == "A"
+    assert access.session.client("s3").meta.region_name == "us-west-2"
 
 
 @pytest.mark.parametrize("mode", ["json", "python"])
