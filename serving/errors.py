@@ -16,6 +16,11 @@ that programs can match. Text and data never hold a secret.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from serving.diagnosis import Diagnosis
+    from serving.smoke import SmokeReport
 
 
 class InferenceError(Exception):
@@ -83,3 +88,50 @@ class PreflightError(InferenceError):
 def _numbered(problems: Sequence[InferenceError]) -> str:
     listed = " ".join(f"({number}) {problem}" for number, problem in enumerate(problems, 1))
     return f"{len(problems)} problems: {listed}"
+
+
+class RolloutError(InferenceError):
+    """The workload did not become ready.
+
+    Args:
+        what: What did not become ready: one sentence.
+        diagnosis: Why, as far as it could be found out; None when only time ran out.
+        fix: What to do next where there is no diagnosis.
+    """
+
+    def __init__(self, what: str, diagnosis: "Diagnosis | None" = None, *, fix: str = "") -> None:
+        super().__init__(
+            what,
+            cause=diagnosis.cause if diagnosis else "",
+            fix=" ".join(diagnosis.fixes[:2]) if diagnosis else fix,
+            code=f"rollout.{diagnosis.category}.{diagnosis.reason}" if diagnosis else "rollout.timeout",
+        )
+        self.diagnosis = diagnosis
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rollout_error, (self.what, self.diagnosis, self.fix)
+
+
+def _rollout_error(what: str, diagnosis: "Diagnosis | None", fix: str) -> RolloutError:
+    return RolloutError(what, diagnosis, fix=fix)
+
+
+class SmokeTestError(InferenceError):
+    """The endpoint is ready and does not answer as it must.
+
+    Args:
+        endpoint: The endpoint, ``namespace/name``.
+        report: What was asked and what came.
+    """
+
+    def __init__(self, endpoint: str, report: "SmokeReport") -> None:
+        super().__init__(
+            f"Endpoint {endpoint} failed its smoke test: {'; '.join(report.problems)}.",
+            fix="Read the engine's log and the smoke test's report.",
+            code="smoke.failed",
+        )
+        self.endpoint = endpoint
+        self.report = report
+
+    def __reduce__(self) -> tuple[type["SmokeTestError"], tuple[str, "SmokeReport"]]:
+        return type(self), (self.endpoint, self.report)

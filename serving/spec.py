@@ -3,9 +3,10 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from serving.models import ModelSource
+from serving.quantities import Quantity, parse
 
 
 class Framework(StrEnum):
@@ -52,6 +53,15 @@ DnsLabel = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])
 EndpointName = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$", min_length=1, max_length=40)]
 """Short enough that every name derived from it stays a DNS-1035 label (RayService allows 47 characters)."""
 
+EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256)]
+"""Name of an environment variable."""
+
+ObjectName = Annotated[str, StringConstraints(pattern=r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?)?$", max_length=253)]
+"""Name of a Kubernetes object, or empty."""
+
+LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([\w.-]*[A-Za-z0-9])?)?$", max_length=63)]
+"""What a Kubernetes label may hold; may be empty."""
+
 
 class VllmOptions(BaseModel):
     """Engine arguments of vLLM; the names are vLLM's own. What is None is left to the engine."""
@@ -84,15 +94,34 @@ class Resources(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    accelerators: int = Field(default=1, ge=0, le=64)
-    cpu: str = ""
-    memory: str = ""
-    cpu_limit: str = ""
-    memory_limit: str = ""
+    accelerators: int = Field(default=1, ge=0, le=64, description="GPUs or Neuron chips per pod")
+    cpu: Quantity = Field(default="", description="Cores that are kept free for the pod, for example 4")
+    memory: Quantity = Field(default="", description="Memory that is kept free for the pod, for example 16Gi")
+    cpu_limit: Quantity = Field(default="", description="Most cores that the pod may use; empty: no limit")
+    memory_limit: Quantity = Field(default="", description="Memory above which the pod is killed; empty: no limit")
+
+    @model_validator(mode="after")
+    def _request_within_limit(self) -> "Resources":
+        for name, request, limit in (("cpu", self.cpu, self.cpu_limit), ("memory", self.memory, self.memory_limit)):
+            if request and limit and parse(request) > parse(limit):
+                raise ValueError(f"{name} {request} is above {name}_limit {limit}")
+        return self
 
 
 class EndpointSpec(BaseModel):
-    """One endpoint, complete: nothing is looked up or defaulted after this was validated."""
+    """One endpoint, complete: nothing is looked up or defaulted after this was validated.
+
+    Attributes:
+        served_model_name: The model's name in the endpoint's API.
+        env: Environment of the engine; wins over what the renderer sets. Values arrive as written.
+        service_account: Pods read S3 with its identity (EKS Pod Identity or IRSA); empty: the namespace's default.
+        token_secret: Secret whose key ``token`` holds the Hub token; read by pods only when they load from the Hub.
+        store_secret: Secret with ``AWS_ACCESS_KEY_ID`` and ``AWS_SECRET_ACCESS_KEY`` for pods that cannot have an
+            identity (S3-compatible stores); empty: none.
+        shared_memory: Size of ``/dev/shm``; empty: 2Gi per accelerator.
+        startup_seconds: Longest load; None: computed from the model's bytes.
+        preset: Catalogue entry that this came from; empty: none.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -101,13 +130,17 @@ class EndpointSpec(BaseModel):
     model: ModelSource
     framework: Framework
     accelerator: Accelerator
-    image: str = Field(min_length=1)
+    image: Annotated[str, StringConstraints(pattern=r"^[^\s]+$")]
     engine: VllmOptions = VllmOptions()
     weights: WeightsSource
     served_model_name: str = Field(min_length=1)
     replicas: int = Field(default=1, ge=1, le=1000)
     resources: Resources = Resources()
-    instance_type: str = ""
-    env: dict[str, str] = {}
-    service_account: str = ""
-    preset: str = ""
+    instance_type: LabelValue = ""
+    env: dict[EnvName, str] = {}
+    service_account: ObjectName = ""
+    token_secret: ObjectName = "hf-token"
+    store_secret: ObjectName = ""
+    shared_memory: Quantity = ""
+    startup_seconds: int | None = Field(default=None, ge=1, le=7 * 24 * 3600)
+    preset: LabelValue = ""

@@ -1,0 +1,205 @@
+"""The catalogue: ready presets, one YAML file each, and what becomes of one with a user's overrides."""
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from serving.combinations import impossibilities
+from serving.errors import InputError
+from serving.explain import input_error, problems, unknown
+from serving.frameworks.images import default_weights
+from serving.models import RepoId
+from serving.quantities import Quantity
+from serving.spec import (
+    Accelerator,
+    DnsLabel,
+    EndpointName,
+    EndpointSpec,
+    EnvName,
+    Framework,
+    LabelValue,
+    ObjectName,
+    Resources,
+    VllmOptions,
+    WeightsSource,
+)
+
+PRESETS = Path(__file__).parents[1] / "catalog" / "presets"
+
+PresetName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=63)]
+
+
+class Preset(BaseModel):
+    """A catalogue entry: a model with everything that is known to serve it well.
+
+    Attributes:
+        name: File name without ``.yaml``.
+        title: One line for people.
+        endpoint: Name of the endpoint unless the user gives another.
+        weights: Where pods get the weights; None: the default of framework, accelerator and image.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: PresetName
+    title: str = Field(min_length=1)
+    model: RepoId
+    revision: str = Field(default="main", min_length=1)
+    framework: Framework
+    accelerator: Accelerator
+    endpoint: EndpointName
+    image: Annotated[str, StringConstraints(pattern=r"^[^\s]+$")]
+    engine: VllmOptions = VllmOptions()
+    resources: Resources = Resources()
+    instance_type: LabelValue = ""
+    replicas: int = Field(default=1, ge=1, le=1000)
+    env: dict[EnvName, str] = {}
+    weights: WeightsSource | None = None
+
+
+class ResourceOverrides(BaseModel):
+    """Resources that differ from the preset's; None keeps the preset's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    accelerators: int | None = Field(default=None, ge=0, le=64, description="GPUs or Neuron chips per pod")
+    cpu: Quantity | None = Field(default=None, description="Cores kept free for the pod, for example 4")
+    memory: Quantity | None = Field(default=None, description="Memory kept free for the pod, for example 16Gi")
+    cpu_limit: Quantity | None = Field(default=None, description="Most cores that the pod may use")
+    memory_limit: Quantity | None = Field(default=None, description="Memory above which the pod is killed")
+
+
+class Overrides(BaseModel):
+    """What a user wants otherwise than the preset says; None keeps the preset's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: EndpointName | None = Field(default=None, description="Endpoint name: Service and workload are called so")
+    namespace: DnsLabel | None = Field(default=None, description="Kubernetes namespace")
+    model: RepoId | None = Field(default=None, description="Another Hub repository, organization/name")
+    revision: str | None = Field(default=None, min_length=1, description="Branch, tag or commit of the model")
+    accelerator: Accelerator | None = Field(default=None, description="gpu, neuron or cpu")
+    image: str | None = Field(default=None, min_length=1, description="Container image of the engine")
+    engine: VllmOptions | None = Field(default=None, description="Engine parameters; what is left out stays")
+    weights: WeightsSource | None = Field(default=None, description="Where pods get the weights from")
+    served_model_name: str | None = Field(default=None, min_length=1, description="The model's name in the API")
+    replicas: int | None = Field(default=None, ge=1, le=1000, description="Pods behind the endpoint")
+    resources: ResourceOverrides | None = Field(default=None, description="What a pod asks for")
+    instance_type: LabelValue | None = Field(default=None, description="EC2 instance type; empty: any")
+    env: dict[EnvName, str] | None = Field(default=None, description="Environment of the engine, added to the preset's")
+    service_account: ObjectName | None = Field(default=None, description="Pods read S3 with its identity")
+    token_secret: ObjectName | None = Field(default=None, description="Secret with the Hub token under key token")
+    store_secret: ObjectName | None = Field(default=None, description="Secret with AWS keys for S3-compatible stores")
+    shared_memory: Quantity | None = Field(default=None, description="Size of /dev/shm, for example 8Gi")
+    startup_seconds: int | None = Field(default=None, ge=1, le=7 * 24 * 3600, description="Longest load")
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """Reads overrides from plain data, for example a request or a command line.
+
+        Raises:
+            InputError: Names every unknown or unfit field at once.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise input_error("Overrides", problems(error, cls), code="input.overrides") from error
+
+
+def load_presets(directory: Path = PRESETS) -> dict[str, Preset]:
+    """Reads all presets, sorted by name.
+
+    Raises:
+        InputError: A file is not a preset: names file, field, value and what is allowed, all of them at once.
+    """
+    return dict(_load(directory))
+
+
+def get_preset(name: str, directory: Path = PRESETS) -> Preset:
+    """Returns one preset.
+
+    Raises:
+        InputError: There is none of this name; says which are close.
+    """
+    presets = _load(directory)
+    if name not in presets:
+        raise InputError(unknown("Preset", name, presets), code="preset.unknown")
+    return presets[name]
+
+
+def resolve(preset: Preset, overrides: Overrides | None = None) -> EndpointSpec:
+    """Returns the complete endpoint: the preset with the user's overrides.
+
+    Raises:
+        InputError: A value is out of range or a combination cannot work; names all of them at once.
+    """
+    wanted = overrides or Overrides()
+    where = f"Preset {preset.name} with the given parameters"
+    document = _document(preset, wanted)
+    try:
+        spec = EndpointSpec.model_validate(document)
+    except ValidationError as error:
+        raise input_error(where, problems(error, EndpointSpec), code="input.parameters") from error
+    found = list(impossibilities(spec))
+    if found:
+        raise input_error(where, found, code="input.combination")
+    return spec
+
+
+def _document(preset: Preset, wanted: Overrides) -> dict[str, Any]:
+    accelerator = wanted.accelerator or preset.accelerator
+    image = wanted.image or preset.image
+    resources = preset.resources.model_dump() | _given(wanted.resources)
+    if accelerator is Accelerator.CPU and (wanted.resources is None or wanted.resources.accelerators is None):
+        resources["accelerators"] = 0
+    model = wanted.model or preset.model
+    document: dict[str, Any] = {
+        "name": preset.endpoint,
+        "model": {"repo_id": model, "revision": wanted.revision or preset.revision},
+        "framework": preset.framework,
+        "accelerator": accelerator,
+        "image": image,
+        "engine": preset.engine.model_dump() | _given(wanted.engine),
+        "weights": preset.weights or default_weights(preset.framework, accelerator, image),
+        "served_model_name": model,
+        "replicas": preset.replicas,
+        "resources": resources,
+        "instance_type": preset.instance_type,
+        "env": preset.env | (wanted.env or {}),
+        "preset": preset.name,
+    }
+    merged_here = {"model", "revision", "engine", "resources", "env"}
+    return document | wanted.model_dump(exclude_none=True, exclude=merged_here)
+
+
+def _given(part: BaseModel | None) -> dict[str, Any]:
+    return part.model_dump(exclude_unset=True, exclude_none=True) if part is not None else {}
+
+
+@functools.cache
+def _load(directory: Path) -> Mapping[str, Preset]:
+    presets: dict[str, Preset] = {}
+    found: list[str] = []
+    for path in sorted(directory.glob("*.yaml")):
+        try:
+            presets[path.stem] = _read(path)
+        except ValidationError as error:
+            found += [f"{path.name}: {problem}" for problem in problems(error, Preset)]
+        except yaml.YAMLError as error:
+            found.append(f"{path.name} is not YAML: {' '.join(str(error).split())}.")
+    if not presets and not found:
+        found.append(f"{directory} holds no presets.")
+    if found:
+        raise input_error("The catalogue", found, fix="Correct the file.", code="catalogue.invalid")
+    return presets
+
+
+def _read(path: Path) -> Preset:
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(document, dict):
+        document = {}
+    return Preset.model_validate({**document, "name": document.get("name", path.stem)})

@@ -1,0 +1,116 @@
+"""What is wrong with a workload that does not become ready: category, cause, evidence and fixes, from a snapshot.
+
+`diagnose` asks the rules of `serving.findings` in turn. A state that the workload cannot leave by itself is `final`;
+one that may still heal is reported with ``final=False`` and is no reason to give up before the deadline.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from serving.snapshot import Object, Snapshot, being_deleted, containers, name_of
+
+
+class Category(StrEnum):
+    """Kind of failure: stable names that programs may match."""
+
+    UNSCHEDULABLE = "unschedulable"
+    QUOTA = "quota"
+    SERVICE_ACCOUNT = "service-account"
+    ADMISSION = "admission"
+    VOLUME = "volume"
+    IMAGE_PULL = "image-pull"
+    CONFIG = "config"
+    START = "start"
+    INIT = "init"
+    MODEL_ACCESS = "model-access"
+    STORE_ACCESS = "store-access"
+    GPU_MEMORY = "gpu-memory"
+    HOST_MEMORY = "host-memory"
+    ENGINE = "engine"
+    CRASH = "crash"
+    PROBE = "probe"
+    READINESS = "readiness"
+    NETWORK = "network"
+    MODEL_NAME = "model-name"
+    NODE = "node"
+    ROLLOUT = "rollout"
+    JOB = "job"
+    OPERATOR = "operator"
+    RAY_CLUSTER = "ray-cluster"
+    RAY_SERVE = "ray-serve"
+    LWS = "lws"
+    TRITON = "triton"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Where it shows.
+
+    Attributes:
+        where: The object, field or log: ``Pod inference/chat-0 container vllm``.
+        what: What stands there.
+    """
+
+    where: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A named cause.
+
+    Attributes:
+        reason: Stable name within the category, for example ``gated``.
+        cause: One sentence.
+        evidence: What it was read from, most telling first.
+        fixes: What to do, most likely first, each naming the object or parameter.
+        final: Whether the workload cannot leave this state by itself.
+    """
+
+    category: Category
+    reason: str
+    cause: str
+    evidence: tuple[Evidence, ...]
+    fixes: tuple[str, ...]
+    final: bool = True
+
+
+@dataclass(frozen=True)
+class LogWanted:
+    """A log that would tell more: `previous` is the run that ended."""
+
+    pod: str
+    container: str
+    previous: bool
+
+
+Rule = Callable[[Snapshot], Iterator[Diagnosis]]
+
+
+def diagnose(snapshot: Snapshot) -> Diagnosis | None:
+    """Returns what is wrong, the final before what may heal, the cause before its consequences; None if nothing is."""
+    from serving.findings.order import RULES
+
+    first_passing: Diagnosis | None = None
+    for rule in RULES:
+        for found in rule(snapshot):
+            if found.final:
+                return found
+            first_passing = first_passing or found
+    return first_passing
+
+
+def logs_wanted(pods: Sequence[Object]) -> list[LogWanted]:
+    """Returns the logs that a diagnosis of these pods would read: of every container that failed or never got ready."""
+    wanted = []
+    for pod in pods:
+        if being_deleted(pod):
+            continue
+        for container in containers(pod):
+            if container.failures:
+                in_last_run = "terminated" not in (container.status.get("state") or {})
+                wanted.append(LogWanted(name_of(pod), container.name, previous=in_last_run))
+            elif container.running and not container.status.get("ready"):
+                wanted.append(LogWanted(name_of(pod), container.name, previous=False))
+    return wanted

@@ -1,0 +1,1 @@
+"""Rules that find out what is wrong with a workload: one module per mechanism, each pure over a snapshot."""

@@ -1,0 +1,100 @@
+"""Pods that are never created: quota, service account, Pod Security, webhooks. There is no pod to look at."""
+
+import re
+from collections.abc import Iterator
+
+from serving.diagnosis import Category, Diagnosis, Evidence
+from serving.findings.wording import one_line
+from serving.snapshot import Object, Snapshot, condition, name_of, namespace_of
+
+
+def find(snapshot: Snapshot) -> Iterator[Diagnosis]:
+    """Yields why a controller cannot create pods."""
+    for plural, kind in (("replicasets", "ReplicaSet"), ("statefulsets", "StatefulSet"), ("jobs", "Job")):
+        for owner in snapshot.kind(plural):
+            yield from _of(snapshot, kind, owner)
+    if not snapshot.kind("replicasets"):
+        for owner in snapshot.kind("deployments"):
+            message = condition(owner, "ReplicaFailure").get("message")
+            if message:
+                yield _judged("Deployment", owner, str(message))
+
+
+def _of(snapshot: Snapshot, kind: str, owner: Object) -> Iterator[Diagnosis]:
+    spec, status = owner.get("spec") or {}, owner.get("status") or {}
+    wanted = spec.get("replicas", spec.get("parallelism", 1))
+    if int(status.get("replicas") or status.get("active") or 0) >= int(wanted or 0):
+        return
+    message = str(condition(owner, "ReplicaFailure").get("message") or "")
+    failed = [event for event in snapshot.events_of(kind, name_of(owner)) if event.get("reason") == "FailedCreate"]
+    if not message and failed:
+        message = str(failed[-1].get("message") or "")
+    if message:
+        yield _judged(kind, owner, message)
+
+
+def _judged(kind: str, owner: Object, message: str) -> Diagnosis:
+    namespace = namespace_of(owner) or "default"
+    evidence = (Evidence(f"{kind} {namespace}/{name_of(owner)} FailedCreate", one_line(message)),)
+    if match := re.search(r"exceeded quota: ([^,\s]+)(?:, (.*))?", message):
+        quota, detail = match[1], one_line(match[2] or "")
+        return Diagnosis(
+            Category.QUOTA,
+            "resource-quota",
+            f"ResourceQuota {quota} in namespace {namespace} leaves no room for the pod: {detail}.",
+            evidence,
+            (
+                f"Ask for less (resources.accelerators, cpu, memory), or raise ResourceQuota {namespace}/{quota}.",
+                f"See what uses it up: kubectl describe resourcequota -n {namespace} {quota}",
+            ),
+        )
+    if match := re.search(r"failed quota: ([^:\s]+): must specify ([^\s]+)", message):
+        return Diagnosis(
+            Category.QUOTA,
+            "quota-needs-resources",
+            f"ResourceQuota {match[1]} in namespace {namespace} wants every pod to say its {match[2]}.",
+            evidence,
+            (f"Set {match[2]} in the endpoint's resources.",),
+        )
+    if match := re.search(r"service ?account \"?([^\s\"]+)\"? (?:was )?not found", message) or re.search(
+        r"serviceaccount \"([^\"]+)\" not found", message
+    ):
+        account = match[1].split("/")[-1]
+        return Diagnosis(
+            Category.SERVICE_ACCOUNT,
+            "missing",
+            f"Service account {account} does not exist in namespace {namespace}.",
+            evidence,
+            (
+                f"Create it: kubectl create serviceaccount -n {namespace} {account}, and give it its S3 role "
+                "(Pod Identity association or IRSA annotation).",
+                "Or set service_account to one that exists.",
+            ),
+        )
+    if "violates PodSecurity" in message:
+        return Diagnosis(
+            Category.ADMISSION,
+            "pod-security",
+            f"Pod Security in namespace {namespace} forbids the pod: {one_line(message.split('violates', 1)[1], 200)}.",
+            evidence,
+            (
+                f"Relax the level: kubectl label namespace {namespace} pod-security.kubernetes.io/enforce=baseline "
+                "--overwrite, or deploy to another namespace.",
+            ),
+        )
+    if match := re.search(r"admission webhook \"([^\"]+)\"", message):
+        return Diagnosis(
+            Category.ADMISSION,
+            "webhook",
+            f"Admission webhook {match[1]} refuses the pod.",
+            evidence,
+            (f"Do what webhook {match[1]} asks, or have its policy exempt namespace {namespace}.",),
+        )
+    reason = "limit-range" if "maximum" in message or "minimum" in message else "refused"
+    return Diagnosis(
+        Category.ADMISSION,
+        reason,
+        f"The API server refuses the pods of {kind} {name_of(owner)}: {one_line(message, 200)}.",
+        evidence,
+        ("Correct what the message names.",),
+    )

@@ -1,0 +1,31 @@
+"""A rollout that ran out of time although nothing is known to be broken."""
+
+from collections.abc import Iterator
+
+from serving.diagnosis import Category, Diagnosis, Evidence
+from serving.findings.wording import one_line
+from serving.readiness import Phase, pod_phase
+from serving.snapshot import Snapshot, being_deleted, condition, name_of, namespace_of
+
+
+def find(snapshot: Snapshot) -> Iterator[Diagnosis]:
+    """Yields Deployments whose progress deadline passed."""
+    for deployment in snapshot.kind("deployments"):
+        progressing = condition(deployment, "Progressing")
+        if progressing.get("reason") != "ProgressDeadlineExceeded":
+            continue
+        name, namespace = name_of(deployment), namespace_of(deployment) or "default"
+        deadline = (deployment.get("spec") or {}).get("progressDeadlineSeconds", 600)
+        phases = [pod_phase(pod) for pod in snapshot.pods if not being_deleted(pod)]
+        unready = [detail for phase, detail in phases if phase is not Phase.READY]
+        doing = f"; {unready[0]}" if unready else ""
+        yield Diagnosis(
+            Category.ROLLOUT,
+            "progress-deadline",
+            f"Deployment {name} made no progress for {deadline} s{doing}.",
+            (Evidence(f"Deployment {namespace}/{name} Progressing", one_line(str(progressing.get("message")))),),
+            (
+                f"If the model is only slow to load, raise startup_seconds: the deadline of {name} follows it.",
+                f"See what it does: kubectl logs -n {namespace} -l app.kubernetes.io/component={name} --tail=50",
+            ),
+        )

@@ -1,0 +1,26 @@
+"""How findings name objects."""
+
+from serving.snapshot import Container, Object, name_of, namespace_of
+
+
+def pod_name(pod: Object) -> str:
+    """Returns ``Pod namespace/name``."""
+    return f"Pod {namespace_of(pod) or 'default'}/{name_of(pod)}"
+
+
+def container_name(container: Container) -> str:
+    """Returns ``Pod namespace/name container name``."""
+    kind = "init container" if container.init else "container"
+    return f"{pod_name(container.pod)} {kind} {container.name}"
+
+
+def tail(text: str, lines: int = 5, width: int = 400) -> str:
+    """Returns the last lines of a log that hold anything."""
+    kept = [line.strip() for line in text.splitlines() if line.strip()][-lines:]
+    return "\n".join(line if len(line) <= width else line[: width - 1] + "…" for line in kept)
+
+
+def one_line(text: str, width: int = 400) -> str:
+    """Returns the text on one line, cut where it grows long."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= width else flat[: width - 1] + "…"

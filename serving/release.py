@@ -1,0 +1,39 @@
+"""A release's name: the same for the same pods, another for any change that a pod would notice."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from serving.models import PinnedModel, StagedModel
+from serving.spec import EndpointSpec
+
+_NOT_IN_PODS = {"name", "namespace", "replicas", "preset"}
+
+
+@dataclass(frozen=True)
+class Release:
+    """What the renderers need to know of a release besides spec and staged model.
+
+    Attributes:
+        id: Ten hexadecimal digits, from the spec, the commit and the staged prefix.
+        model: The commit that is served.
+        run: Flow run that applies it; empty outside a run. It stands in a label of the workload object only: labels
+            of an object move no generation, annotations and pod templates do.
+    """
+
+    id: str
+    model: PinnedModel
+    run: str = ""
+
+
+def release_of(spec: EndpointSpec, model: PinnedModel, staged: StagedModel | None, *, run: str = "") -> Release:
+    """Names the release of `model` with `spec`.
+
+    What changes no pod (replicas, preset) changes no release; fields at their default do not count, so that a new
+    field of a later version renames nothing.
+    """
+    document = spec.model_dump(mode="json", exclude=_NOT_IN_PODS, exclude_defaults=True)
+    document["model"] = [model.repo_id, model.commit]
+    document["staged"] = [staged.uri, staged.region, staged.endpoint_url] if staged else []
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return Release(id=hashlib.sha256(canonical.encode()).hexdigest()[:10], model=model, run=run)

@@ -1,0 +1,173 @@
+"""A workload as it was seen at one moment: objects, events and logs, and a few questions asked of them.
+
+The shape is that of a saved snapshot file: plural kinds in lower case with lists of objects, `events`, and
+`logs` as ``{pod: {container: {"current" | "previous": {"status": …, "body": …}}}}``.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Object = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that a judgement may look at.
+
+    Attributes:
+        objects: Objects by plural kind (``deployments``, ``replicasets``, ``rayservices``, …) but for pods and nodes.
+        nodes: The cluster's nodes; None if they may not be listed.
+        logs: Log text by pod, container and ``current`` or ``previous``.
+        requests: Answers of the endpoint, as ``{"request": …, "response": …}``.
+        node_autoscaler: Whether something in the cluster adds nodes for pods that wait.
+    """
+
+    pods: Sequence[Object] = ()
+    events: Sequence[Object] = ()
+    objects: Mapping[str, Sequence[Object]] = field(default_factory=dict)
+    nodes: Sequence[Object] | None = None
+    logs: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    requests: Sequence[Mapping[str, Any]] = ()
+    node_autoscaler: bool = False
+
+    @classmethod
+    def read(cls, entry: Mapping[str, Any], nodes: Sequence[Object] | None = None) -> "Snapshot":
+        """Reads a saved snapshot.
+
+        Args:
+            entry: The snapshot's document.
+            nodes: Nodes if the document does not hold them.
+        """
+        apart = {"pods", "events", "nodes", "logs", "requests", "t", "label", "node_autoscaler"}
+        return cls(
+            pods=entry.get("pods") or (),
+            events=entry.get("events") or (),
+            objects={k: v for k, v in entry.items() if k not in apart and isinstance(v, list)},
+            nodes=entry.get("nodes", nodes),
+            logs=entry.get("logs") or {},
+            requests=entry.get("requests") or (),
+            node_autoscaler=bool(entry.get("node_autoscaler", False)),
+        )
+
+    def kind(self, plural: str) -> Sequence[Object]:
+        """Returns the objects of a kind, by its plural name in lower case."""
+        return self.objects.get(plural, ())
+
+    def events_of(self, kind: str, name: str) -> list[Object]:
+        """Returns the events about one object, oldest first."""
+        found = [
+            event
+            for event in self.events
+            if (event.get("involvedObject") or event.get("regarding") or {}).get("kind") == kind
+            and (event.get("involvedObject") or event.get("regarding") or {}).get("name") == name
+        ]
+        return sorted(found, key=event_time)
+
+    def log(self, pod: str, container: str) -> str:
+        """Returns what a container last said that tells of its end: the previous run's log if there is one."""
+        found = self.logs.get(pod, {}).get(container, {})
+        texts = []
+        for run in ("previous", "current"):
+            entry = found.get(run)
+            if isinstance(entry, str):
+                texts.append(entry)
+            elif entry and entry.get("status", 200) == 200:
+                texts.append(str(entry.get("body") or ""))
+        return "\n".join(text for text in texts if text)
+
+
+def event_time(event: Object) -> str:
+    """Returns when an event last happened, as comparable text."""
+    series = event.get("series") or {}
+    return str(
+        series.get("lastObservedTime")
+        or event.get("lastTimestamp")
+        or event.get("eventTime")
+        or (event.get("metadata") or {}).get("creationTimestamp")
+        or ""
+    )
+
+
+def name_of(thing: Object) -> str:
+    """Returns an object's name."""
+    return str((thing.get("metadata") or {}).get("name", ""))
+
+
+def namespace_of(thing: Object) -> str:
+    """Returns an object's namespace, empty if it has none."""
+    return str((thing.get("metadata") or {}).get("namespace", ""))
+
+
+def condition(thing: Object, kind: str) -> Mapping[str, Any]:
+    """Returns the object's condition of this type; empty if it has none."""
+    for entry in (thing.get("status") or {}).get("conditions") or ():
+        if entry.get("type") == kind:
+            return dict(entry)
+    return {}
+
+
+def is_true(thing: Object, kind: str) -> bool:
+    """Whether the object's condition of this type is True."""
+    return condition(thing, kind).get("status") == "True"
+
+
+def being_deleted(thing: Object) -> bool:
+    """Whether the object is on its way out."""
+    return bool((thing.get("metadata") or {}).get("deletionTimestamp"))
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container's status together with its specification.
+
+    Attributes:
+        init: Whether it is an init container that must end before the others start.
+    """
+
+    pod: Object
+    name: str
+    init: bool
+    spec: Mapping[str, Any]
+    status: Mapping[str, Any]
+
+    @property
+    def waiting(self) -> Mapping[str, Any]:
+        """State ``waiting``; empty if it does not wait."""
+        return (self.status.get("state") or {}).get("waiting") or {}
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs now."""
+        return "running" in (self.status.get("state") or {})
+
+    @property
+    def ended(self) -> Mapping[str, Any]:
+        """How its last run ended: of the current state, else of the state before; empty if it never ended."""
+        now = (self.status.get("state") or {}).get("terminated")
+        return now or (self.status.get("lastState") or {}).get("terminated") or {}
+
+    @property
+    def restarts(self) -> int:
+        """How often it was started again."""
+        return int(self.status.get("restartCount") or 0)
+
+    @property
+    def failures(self) -> int:
+        """How many runs of it ended badly, as far as its status shows."""
+        now = (self.status.get("state") or {}).get("terminated")
+        failed_now = 1 if now and now.get("exitCode") != 0 else 0
+        return self.restarts + failed_now
+
+
+def containers(pod: Object) -> Iterator[Container]:
+    """Yields the pod's containers, init containers first."""
+    spec, status = pod.get("spec") or {}, pod.get("status") or {}
+    for init, specs, statuses in (
+        (True, "initContainers", "initContainerStatuses"),
+        (False, "containers", "containerStatuses"),
+    ):
+        known = {entry["name"]: entry for entry in status.get(statuses) or ()}
+        for entry in spec.get(specs) or ():
+            sidecar = init and entry.get("restartPolicy") == "Always"
+            yield Container(pod, entry["name"], init and not sidecar, entry, known.get(entry["name"], {}))
