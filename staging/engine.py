@@ -98,6 +98,7 @@ def stage(
     staged = staged_model(manifest, plan.model, plan.store)
     if not publish(manifest, plan.model, plan.store, _replaced_etag(plan)):
         staged = _published_by_another(plan, staged)
+    _clear_flat(plan, staged)
     tally.phase = "done"
     if progress:
         progress(tally.now())
@@ -176,19 +177,17 @@ class Work:
 
     def lane(self, buffer_size: int) -> None:
         """The life of one lane's thread."""
-        with mmap.mmap(-1, buffer_size) as memory:
-            buffer = memoryview(memory)
-            lane = Lane(self._run, buffer)
-            try:
-                while not self._run.stop.is_set() and (task := self._next()):
-                    self._do(task, lane)
-            except Cancelled:
-                pass
-            except BaseException as error:
-                self.fail(error)
-            finally:
-                lane.close()
-                buffer.release()
+        # Anonymous pages are touched only as they fill, and go when the last view of them does.
+        lane = Lane(self._run, memoryview(mmap.mmap(-1, buffer_size)))
+        try:
+            while not self._run.stop.is_set() and (task := self._next()):
+                self._do(task, lane)
+        except Cancelled:
+            pass
+        except BaseException as error:
+            self.fail(error)
+        finally:
+            lane.close()
 
     def fail(self, error: BaseException) -> None:
         """End the run; the first error counts."""
@@ -282,7 +281,7 @@ class Work:
             return
         self._uploads.pop(job.upload_id, None)
         uploads.abort(job.planned.key, job.upload_id, self._plan.store)
-        self._run.tally.add(moved=-job.bytes_taken)
+        self._run.tally.add(moved=-job.moved)
         if job.attempt + 1 >= FILE_ATTEMPTS:
             raise StagingError(
                 f"The upload of {job.planned.file.path} disappeared {FILE_ATTEMPTS} times.",
@@ -324,6 +323,17 @@ def _unpublish_flat(plan: StagePlan) -> None:
         with explained(plan.store, "s3:DeleteObject"):
             key = manifest_key(plan.store.prefix, plan.model, plan.store.layout)
             s3(plan.store).delete_object(Bucket=plan.store.bucket, Key=key)
+
+
+def _clear_flat(plan: StagePlan, staged: StagedModel) -> None:
+    """Remove what the flat prefix still holds of the commit before."""
+    if plan.replaced is None or plan.replaced.commit == plan.model.commit:
+        return
+    keep = {file.path for file in staged.files}
+    with explained(plan.store, "s3:DeleteObject"):
+        for file in plan.replaced.files:
+            if file.path not in keep:
+                s3(plan.store).delete_object(Bucket=plan.store.bucket, Key=staged.prefix + file.path)
 
 
 def _published_by_another(plan: StagePlan, ours: StagedModel) -> StagedModel:

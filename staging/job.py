@@ -64,16 +64,12 @@ class FileJob:
         self._digest = FileDigest(planned.file)
         self._changed = threading.Condition()
         self._etags: dict[int, str] = {}
+        self._moved = 0
 
     @property
     def exhausted(self) -> bool:
         """Whether no part is left to take."""
         return self.broken or self._taken >= self.count
-
-    @property
-    def bytes_taken(self) -> int:
-        """Bytes of the parts that were taken so far."""
-        return min(self._taken * self.part_size, self.planned.file.size)
 
     def take(self) -> Part:
         """The next part in order. The caller holds the queue's lock."""
@@ -111,6 +107,16 @@ class FileJob:
             self._turn += 1
             self._changed.notify_all()
             return self._turn == self.count
+
+    def arrived(self, count: int) -> None:
+        """Count bytes that came from the Hub."""
+        with self._changed:
+            self._moved += count
+
+    @property
+    def moved(self) -> int:
+        """Bytes that came from the Hub for this file so far."""
+        return self._moved
 
     def give_up(self) -> None:
         """The file has to start over: let all lanes know."""

@@ -188,6 +188,7 @@ class _Arriving:
                 wait_for_hub(self._repeats, fault, self._run, self._job.planned.file)
         self._repeats.progress()
         part.got += len(chunk)
+        self._job.arrived(len(chunk))
         self._run.tally.add(moved=len(chunk))
         self._job.absorb(part, self._view)
 

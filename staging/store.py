@@ -45,8 +45,13 @@ class StoreAccess:
 
 
 @lru_cache(maxsize=16)
-def s3(store: StoreAccess) -> S3Client:
-    """A thread-safe client: plain bodies, since several S3-compatible stores keep the framing of signed chunks."""
+def s3(store: StoreAccess, attempts: int = 5) -> S3Client:
+    """A thread-safe client: plain bodies, since several S3-compatible stores keep the framing of signed chunks.
+
+    Args:
+        store: The bucket.
+        attempts: How often one request is made at most.
+    """
     from botocore.config import Config
 
     return store.session.client(
@@ -58,7 +63,7 @@ def s3(store: StoreAccess) -> S3Client:
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
             s3={"addressing_style": "path" if store.endpoint_url else "auto"},
-            retries={"mode": "standard", "max_attempts": 4},
+            retries={"mode": "standard", "total_max_attempts": attempts},
             connect_timeout=5,
             read_timeout=60,
             max_pool_connections=64,
@@ -76,8 +81,10 @@ def check_store(store: StoreAccess) -> None:
             ``store.unreachable``, ``store.no_credentials``, ``store.bad_credentials`` or
             ``store.expired_credentials``.
     """
-    client = s3(store)
+    client = s3(store, attempts=2)
     with explained(store, "s3:ListBucket"):
+        # A refused HEAD has no body and so no reason: list first, then ask for the region.
+        client.list_objects_v2(Bucket=store.bucket, Prefix=base(store.prefix), MaxKeys=1)
         actual = client.head_bucket(Bucket=store.bucket).get("BucketRegion", "")
     if actual and actual != store.expected_region and not (store.endpoint_url and not store.region):
         raise wrong_region(store, actual)

@@ -1,0 +1,67 @@
+"""``python -m staging`` as a user runs it, without Prefect."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.staging.conftest import REPO, Place
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(place: Place, *arguments: str, token: str = "", **changes: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "HF_"))},
+        "AWS_ACCESS_KEY_ID": place.s3_server.access_key,
+        "AWS_SECRET_ACCESS_KEY": place.s3_server.secret_key,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "HF_ENDPOINT": place.hub_server.url,
+        "HF_HOME": "/nonexistent",
+        **({"HF_TOKEN": token} if token else {}),
+        **changes,
+    }
+    command = [sys.executable, "-m", "staging", *arguments, "--endpoint-url", place.s3_server.url]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_copy_and_copy_again(place: Place) -> None:
+    first = run(place, "copy", REPO, "s3://models/staged", "--json")
+    assert first.returncode == 0, first.stderr
+    facts = json.loads(first.stdout)
+    assert facts["uri"] == f"s3://models/staged/{REPO}/{facts['commit']}/"
+    assert facts["moved_bytes"] == facts["total_bytes"] > 8 << 20
+    again = run(place, "copy", REPO, "s3://models/staged")
+    assert again.returncode == 0, again.stderr
+    assert "is staged already" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "status"),
+    [
+        (("copy", "org/none", "s3://models/x"), "hub.repo_missing", 3),
+        (("copy", REPO, "s3://none/x"), "store.bucket_missing", 4),
+        (("copy", REPO, "/tmp/x"), "input.target", 2),
+        (("copy", "not-a-repo", "s3://models/x"), "input.repo_name", 2),
+    ],
+)
+def test_failures_are_one_paragraph_with_an_exit_code(
+    place: Place, arguments: tuple[str, ...], code: str, status: int
+) -> None:
+    ended = run(place, *arguments, "--json")
+    assert ended.returncode == status
+    assert json.loads(ended.stdout)["error"]["code"] == code
+    assert "Traceback" not in ended.stderr
+    place.assert_clean()
+
+
+def test_errors_are_readable_and_hold_no_secret(place: Place) -> None:
+    ended = run(place, "copy", REPO, "s3://models/x", token="hf_secretSecret")
+    assert ended.returncode == 3
+    assert ended.stderr.startswith("Error: ")
+    assert ended.stderr.count("\n") == 1
+    assert "hf_secretSecret" not in ended.stderr
