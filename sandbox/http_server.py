@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -101,6 +102,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         except ConnectionError:
             self.close_connection = True
 
+    def handle_expect_100(self) -> bool:
+        going_on = super().handle_expect_100()
+        self.wfile.flush()  # the client waits for it before it sends the body
+        return going_on
+
     def _serve(self) -> None:
         parts = urlsplit(self.path)
         path = unquote(parts.path)
@@ -128,7 +134,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             case LoseAnswer():
                 self.server.application(request)
                 self._reset()
-        return self._send(request, path, self.server.application(request))
+        try:
+            response = self.server.application(request)
+        except Exception:  # a mistake of the sandbox itself: to be seen, and not to look like a network's
+            traceback.print_exc()
+            response = Response(500, {"Content-Type": "text/plain"}, b"the sandbox failed: see its standard error\n")
+        return self._send(request, path, response)
 
     def _send(self, request: Request, path: str, response: Response) -> None:
         content = response.content

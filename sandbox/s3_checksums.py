@@ -19,7 +19,7 @@ _LANES = 2048
 
 
 @dataclass(frozen=True)
-class _Crc:
+class Crc:
     """A reflected CRC with inverted register, by its width in bits and its reversed polynomial."""
 
     width: int
@@ -27,15 +27,16 @@ class _Crc:
 
     @property
     def ones(self) -> int:
+        """The register that it starts from."""
         return (1 << self.width) - 1
 
 
-_CRC32C = _Crc(32, 0x82F63B78)
-_CRC64NVME = _Crc(64, 0x9A6C9329AC4BC9B5)
+_CRC32C = Crc(32, 0x82F63B78)
+_CRC64NVME = Crc(64, 0x9A6C9329AC4BC9B5)
 
 
 @functools.cache
-def _table(crc: _Crc) -> npt.NDArray[np.uint64]:
+def _table(crc: Crc) -> npt.NDArray[np.uint64]:
     entries = []
     for byte in range(256):
         value = byte
@@ -45,7 +46,7 @@ def _table(crc: _Crc) -> npt.NDArray[np.uint64]:
     return np.array(entries, dtype=np.uint64)
 
 
-def _zero_bytes(crc: _Crc, count: int) -> tuple[int, ...]:
+def _zero_bytes(crc: Crc, count: int) -> tuple[int, ...]:
     """What so many zero bytes do to the register: a linear map, as columns of bits."""
     power = _one_zero_byte(crc)
     columns = tuple(1 << bit for bit in range(crc.width))
@@ -58,7 +59,7 @@ def _zero_bytes(crc: _Crc, count: int) -> tuple[int, ...]:
 
 
 @functools.cache
-def _one_zero_byte(crc: _Crc) -> tuple[int, ...]:
+def _one_zero_byte(crc: Crc) -> tuple[int, ...]:
     table = _table(crc)
     return tuple(int(table[(1 << bit) & 0xFF]) ^ ((1 << bit) >> 8) for bit in range(crc.width))
 
@@ -73,7 +74,7 @@ def _apply(columns: tuple[int, ...], register: int) -> int:
     return result
 
 
-def _update(crc: _Crc, register: int, data: bytes) -> int:
+def _update(crc: Crc, register: int, data: bytes) -> int:
     table = _table(crc)
     width = len(data) // _LANES
     if width:
@@ -92,14 +93,15 @@ def _update(crc: _Crc, register: int, data: bytes) -> int:
     return register
 
 
-def _crc(crc: _Crc, data: bytes) -> bytes:
+def digest(crc: Crc, data: bytes) -> bytes:
+    """The CRC of some bytes, big-endian."""
     return (_update(crc, crc.ones, data) ^ crc.ones).to_bytes(crc.width // 8, "big")
 
 
 ALGORITHMS: dict[str, Callable[[bytes], bytes]] = {
     "crc32": lambda data: zlib.crc32(data).to_bytes(4, "big"),
-    "crc32c": functools.partial(_crc, _CRC32C),
-    "crc64nvme": functools.partial(_crc, _CRC64NVME),
+    "crc32c": functools.partial(digest, _CRC32C),
+    "crc64nvme": functools.partial(digest, _CRC64NVME),
     "sha1": lambda data: hashlib.sha1(data, usedforsecurity=False).digest(),
     "sha256": lambda data: hashlib.sha256(data).digest(),
 }

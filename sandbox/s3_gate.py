@@ -119,7 +119,7 @@ class Gate:
             case "CreateMultipartUpload":
                 self._multipart.before_create(request)
             case "UploadPart":
-                self._multipart.before_part(request)
+                self._multipart.before_part(request, asked)
             case "CompleteMultipartUpload":
                 self._multipart.before_complete(request, asked)
         algorithm, value = "", ""

@@ -62,11 +62,12 @@ class MultipartRules:
         with self._lock:
             self._uploads[str(upload_id)] = _Upload(algorithm, full_object)
 
-    def before_part(self, request: Request) -> None:
+    def before_part(self, request: Request, operation: Operation) -> None:
         """Refuse a part whose checksum is of another kind than the upload's; remember it otherwise."""
-        upload = self._uploads.get(request.parameter("uploadId"))
-        if upload is None:
-            return
+        upload_id = request.parameter("uploadId")
+        upload = self._uploads.get(upload_id)
+        if upload is None or self._moto.upload(operation.bucket, upload_id) is None:
+            raise _no_such_upload(upload_id)
         algorithm, value = next(iter(declared_checksums(request).items()), ("", ""))
         # The SDKs' own default comes unasked, and a whole object's checksum needs none of its parts.
         unasked = (algorithm == "crc32" and not upload.algorithm) or (upload.full_object and not algorithm)
@@ -85,13 +86,7 @@ class MultipartRules:
             existing = self._moto.object(operation.bucket, operation.key)
             if existing is not None and existing.multipart is not None and existing.multipart.id == upload_id:
                 return  # completing twice is allowed
-            raise S3Refusal(
-                404,
-                "NoSuchUpload",
-                "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted"
-                " or completed.",
-                {"UploadId": upload_id},
-            )
+            raise _no_such_upload(upload_id)
         listed = _parts(request.body)
         numbers = [part.number for part in listed]
         if numbers != sorted(set(numbers)):
@@ -159,6 +154,16 @@ class MultipartRules:
         suffix = f"-{stored.checksum_parts}" if stored.checksum_type == "COMPOSITE" else ""
         shown = {name: f"{stored.checksum_value}{suffix}", "x-amz-checksum-type": stored.checksum_type}
         return Response(response.status, {**response.headers, **shown}, response.content)
+
+
+def _no_such_upload(upload_id: str) -> S3Refusal:
+    return S3Refusal(
+        404,
+        "NoSuchUpload",
+        "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or"
+        " completed.",
+        {"UploadId": upload_id},
+    )
 
 
 def _check_size(request: Request, computed: int) -> None:

@@ -33,8 +33,9 @@ def fit(size: int, *, dtype: str, layers: int, heads: int, kv_heads: int, family
     """The shape whose weights come closest to `size` bytes; only the feed-forward width gives way."""
     slim = Shape(family, layers, heads, kv_heads, intermediate=0)
     rest = size // _BYTES[dtype] - sum(_count(dims) for dims in _dimensions(slim).values())
+    step = 8 * heads  # every tensor parallel size that divides the heads divides the width too
     width = rest // (3 * slim.hidden * layers)
-    return Shape(family, layers, heads, kv_heads, intermediate=max(320, round(width / 320) * 320))
+    return Shape(family, layers, heads, kv_heads, intermediate=max(step, round(width / step) * step))
 
 
 def _count(dims: tuple[int, ...]) -> int:
