@@ -45,9 +45,7 @@ class Permission:
         return forbidden(self.verb, self.group, self._what, self.namespace, user=user)
 
 
-def can(  # noqa: PLR0917 - in the order in which a rule names them
-    cluster: Cluster, verb: str, group: str, resource: str, namespace: str, subresource: str = ""
-) -> bool:
+def can(cluster: Cluster, verb: str, group: str, resource: str, namespace: str, subresource: str = "") -> bool:
     """Ask the API server whether these credentials may do something.
 
     Args:

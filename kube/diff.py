@@ -10,6 +10,8 @@ import yaml
 HIDDEN = "***"
 _BOOKKEEPING = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_KEPT_BY_OTHERS = (_LAST_APPLIED, "deployment.kubernetes.io/revision")
+"""Annotations that kubectl and controllers keep for themselves."""
 
 Object = dict[str, Any]
 
@@ -29,8 +31,8 @@ def content(obj: Mapping[str, Any]) -> Object:
     """An object without what the API server or its controllers keep in it: what an apply could have set."""
     kept = {key: value for key, value in obj.items() if key != "status"}
     metadata = {key: value for key, value in (obj.get("metadata") or {}).items() if key not in _BOOKKEEPING}
-    annotations = dict(metadata.pop("annotations", None) or {})
-    annotations.pop(_LAST_APPLIED, None)
+    annotations = metadata.pop("annotations", None) or {}
+    annotations = {key: value for key, value in annotations.items() if key not in _KEPT_BY_OTHERS}
     if annotations:
         metadata["annotations"] = annotations
     return {**kept, "metadata": metadata}

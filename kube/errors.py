@@ -138,7 +138,12 @@ def unauthorized(server: str, doing: str, *, anonymous: bool = False) -> Cluster
         cause, fix = "No credentials were sent.", "Give the cluster's kubeconfig a user with a token or a certificate."
     else:
         cause = "The token or certificate has expired, was revoked or belongs to another cluster."
-        fix = "Renew the credentials in the cluster block (those of an EKS cluster by name renew themselves)."
+        fix = "Renew the credentials in the cluster block."
+    if ".eks." in server:  # EKS answers the same to whom it does not know
+        cause = f"{cause} Or this AWS identity has no access entry in the EKS cluster."
+        fix = (
+            f"{fix} Name the EKS cluster in the block and its tokens renew themselves; see aws eks list-access-entries."
+        )
     return ClusterError(
         f"Could not {doing}: the API server at {server} does not accept the credentials.",
         cause=cause,
@@ -167,12 +172,12 @@ def connection_error(error: Exception, *, server: str, doing: str, timeout: floa
     if isinstance(error, http.NameResolutionError):
         found, cause = "its host name does not resolve", "The name is misspelt or known in a private network only."
         fix = "Check the server's address, and the VPN or private endpoint that leads there."
-    elif isinstance(error, http.ConnectTimeoutError):
-        found, cause = "it does not answer", "A firewall, a private endpoint or a missing VPN is in the way."
-        fix = "Check that this machine may reach the cluster's endpoint (network, security group, VPN)."
     elif isinstance(error, http.NewConnectionError):
         found, cause = "the connection was refused", "The cluster is stopped, or its address has changed."
         fix = "Check that the cluster runs and that its address in the cluster block is right."
+    elif isinstance(error, http.ConnectTimeoutError):
+        found, cause = "it does not answer", "A firewall, a private endpoint or a missing VPN is in the way."
+        fix = "Check that this machine may reach the cluster's endpoint (network, security group, VPN)."
     elif isinstance(error, http.ProxyError):
         found, cause = "the HTTP proxy failed", "The proxy named in the environment or kubeconfig cannot be used."
         fix = "Check HTTPS_PROXY and NO_PROXY, or the kubeconfig's proxy-url."
@@ -242,10 +247,11 @@ def forbidden(verb: str, group: str, resource: str, namespace: str, *, user: str
     place = f"in namespace {namespace}" if namespace else "at the cluster scope"
     role = f"a Role in namespace {namespace}" if namespace else "a ClusterRole"
     rule = f'{{apiGroups: ["{group}"], resources: ["{resource}"], verbs: ["{verb}"]}}'
-    who = user or "These credentials"
+    who = user or "these credentials"
+    plural, _, subresource = resource.partition("/")
+    what = f"{plural}{f'.{group}' if group else ''}{f'/{subresource}' if subresource else ''}"
     return ClusterError(
-        f"Could not {doing or f'{verb} {resource} {place}'}: {who} may not {verb} {resource}"
-        f"{f'.{group}' if group else ''} {place}.",
+        f"Could not {doing or f'{verb} {what} {place}'}: {who} may not {verb} {what} {place}.",
         fix=f"Add to {role} that is bound to {user or 'them'}: {rule}.",
         code="cluster.forbidden",
     )

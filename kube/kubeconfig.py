@@ -60,7 +60,7 @@ def load_kubeconfig(
 
 def _read(source: str | Path | Mapping[str, Any] | None) -> ConfigNode:
     if isinstance(source, Mapping):
-        return _node(dict(source))
+        return _node(_mapping(dict(source)))
     if isinstance(source, str) and "\n" in source:
         return _node(_mapping(_parse(source)))
     paths = str(source or os.environ.get("KUBECONFIG") or DEFAULT_PATH)

@@ -64,7 +64,7 @@ class StreamedResponse:
     lines: Iterator[str] = field(repr=False)
 
 
-def request(  # noqa: PLR0917 - they read in order as the URL does
+def request(
     cluster: Cluster,
     method: str,
     namespace: str,
@@ -118,7 +118,7 @@ def request(  # noqa: PLR0917 - they read in order as the URL does
 
 
 @contextmanager
-def stream(  # noqa: PLR0917 - they read in order as the URL does
+def stream(
     cluster: Cluster,
     method: str,
     namespace: str,

@@ -185,16 +185,18 @@ class Reflector:
         try:
             event = json.loads(line)
             kind, obj = event["type"], event["object"]
-        except (ValueError, KeyError, TypeError):
+            if kind == "ERROR":
+                self._refused(failure_from_status(obj), 0.0)
+            version = obj["metadata"].get("resourceVersion")
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise _broken_line(self._cluster, self._doing) from None
-        if kind == "ERROR":
-            self._refused(failure_from_status(obj), 0.0)
+        obj["metadata"].pop("managedFields", None)
         if kind == "DELETED":
             if (last := self._known.pop(_key(obj), None)) is not None:
                 self._emit(Change.DELETED, {**last, **obj})
         elif kind != "BOOKMARK":
             self._observe({"apiVersion": self._resource.api_version, "kind": self._resource.kind, **obj})
-        self._version = str(obj["metadata"]["resourceVersion"])
+        self._version = str(version or self._version)
         self._failures = 0
 
     def _observe(self, obj: Object) -> None:

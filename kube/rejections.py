@@ -8,9 +8,11 @@ Kubernetes 1.36); only semantic ones are 422.
 
 import base64
 import binascii
+import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from kube.errors import Failure, cluster_error, shorten
@@ -18,7 +20,7 @@ from serving.errors import ApplyError, ClusterError
 
 _UNKNOWN_FIELD = re.compile(r'(\.\S+?): field not declared in schema|unknown field "([^"]+)"')
 _SCHEMA = re.compile(r"failed to create typed patch object \([^)]*\): ?(.*)", re.DOTALL)
-_CONVERSION = re.compile(r"failed to convert new object .*?: (.*)", re.DOTALL)
+_CONVERSION = re.compile(r"failed to convert new object .*Kind=\w+: (.*)", re.DOTALL)
 _GO_VALUE = re.compile(r"&value\.value\w+\{Value:(.*?)\}")
 _IMMUTABLE = re.compile(r"immutable|may not change once set|may not be changed")
 _LONG_VALUE = re.compile(r"(Invalid value: )(.{80,}?)(: [^:]*)$", re.DOTALL)
@@ -36,13 +38,14 @@ def rejection(failed: Failure, manifest: Mapping[str, Any], *, server: str, doin
         server: Address of the API server, without credentials.
         doing: What was asked, as a verb phrase: ``apply Deployment chat/llama``.
     """
+    if manifest.get("kind") == "Secret":
+        failed = _without_values(failed, manifest)
     error = _explain(failed, _name(manifest), manifest, doing)
     if error is None:
         error = cluster_error(failed, server=server, doing=doing)
-    if manifest.get("kind") != "Secret":
-        return error
-    what, cause = (_without_values(text, manifest) for text in (error.what, error.cause))
-    return type(error)(what, cause=cause, fix=error.fix, code=error.code)
+        if error.code == "cluster.forbidden":
+            error.fix += " To apply takes get, patch and create."
+    return error
 
 
 def _explain(failed: Failure, name: str, manifest: Mapping[str, Any], doing: str) -> ClusterError | None:
@@ -138,7 +141,8 @@ def _denied(name: str, said: str) -> ApplyError:
 
 def _readable(message: str) -> str:
     """A server's words without Go's notation and without long values, which may hold whole pod templates."""
-    return shorten(_LONG_VALUE.sub(r"\1…\3", _GO_VALUE.sub(r"\1", message)))
+    text = _GO_VALUE.sub(r"\1", message.partition("\n@@")[0])
+    return shorten(_LONG_VALUE.sub(r"\1…\3", text)).removeprefix(".")
 
 
 def _name(manifest: Mapping[str, Any]) -> str:
@@ -147,18 +151,24 @@ def _name(manifest: Mapping[str, Any]) -> str:
     return f"{manifest.get('kind')} {place}{metadata.get('name')}"
 
 
-def _without_values(text: str, manifest: Mapping[str, Any]) -> str:
-    """Take a Secret's values out of a message, however they are written there."""
-    text = re.sub(r"(expected \w+(?: \([^)]*\))?), got .*", r"\1.", text, flags=re.DOTALL)
-    text = re.sub(r"Invalid value: .*", "invalid value.", text, flags=re.DOTALL)
+def _without_values(failed: Failure, manifest: Mapping[str, Any]) -> Failure:
+    """Take a Secret's values out of what the server said, however they are written there."""
     given = [*(manifest.get("data") or {}).values(), *(manifest.get("stringData") or {}).values()]
-    for form in sorted({form for value in given for form in _forms(str(value))}, key=len, reverse=True):
-        text = text.replace(form, "***")
-    return text
+    forms = sorted({form for value in given for form in _forms(str(value))}, key=len, reverse=True)
+
+    def clean(text: str) -> str:
+        text = re.sub(r"(expected \w+(?: \([^)]*\))?), got .*", r"\1", text, flags=re.DOTALL)
+        text = re.sub(r"Invalid value: .*", "invalid value", text, flags=re.DOTALL)
+        for form in forms:
+            text = text.replace(form, "***")
+        return text
+
+    causes = [{**cause, "message": clean(cause.get("message", ""))} for cause in failed.causes]
+    return replace(failed, message=clean(failed.message), details={**failed.details, "causes": causes})
 
 
 def _forms(value: str) -> list[str]:
-    forms = [value]
+    forms = [value, json.dumps(value)[1:-1]]
     with suppress(binascii.Error, UnicodeDecodeError):
         forms.append(base64.b64decode(value, validate=True).decode())
     return [form for form in forms if len(form) > 3]
