@@ -11,6 +11,7 @@ import safetensors
 from sandbox import tiny_tokenizer
 
 Array = npt.NDArray[np.float32]
+Encoded = npt.NDArray[np.generic]
 
 _BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 
@@ -91,12 +92,7 @@ def safetensors_files(tensors: dict[str, Array], *, dtype: str, shards: int) -> 
     if shards == 1:
         return {"model.safetensors": _serialize(encoded, tensors, dtype)}
     total = sum(data.nbytes for data in encoded.values())
-    groups: list[dict[str, npt.NDArray[np.generic]]] = [{} for _ in range(shards)]
-    placed = 0
-    for name, data in encoded.items():
-        groups[min(shards - 1, placed * shards // total)][name] = data
-        placed += data.nbytes
-    groups = [group for group in groups if group]
+    groups = _split(encoded, shards)
     files: dict[str, bytes] = {}
     where: dict[str, str] = {}
     for number, group in enumerate(groups, 1):
@@ -108,15 +104,33 @@ def safetensors_files(tensors: dict[str, Array], *, dtype: str, shards: int) -> 
     return files
 
 
-def _encode(array: Array, dtype: str) -> npt.NDArray[np.generic]:
+def _split(encoded: dict[str, Encoded], shards: int) -> list[dict[str, Encoded]]:
+    """Cut the tensors, in their order, into groups of about the same size, none empty."""
+    left, rest = list(encoded.items()), sum(data.nbytes for data in encoded.values())
+    groups: list[dict[str, Encoded]] = []
+    for number in range(shards, 0, -1):
+        group: dict[str, Encoded] = {}
+        size = 0
+        while left and (
+            not group or number == 1 or (size + left[0][1].nbytes / 2 < rest / number and len(left) >= number)
+        ):
+            name, data = left.pop(0)
+            group[name] = data
+            size += data.nbytes
+        rest -= size
+        groups.append(group)
+    return groups
+
+
+def _encode(array: Array, dtype: str) -> Encoded:
     if dtype != "bfloat16":
         return array.astype(dtype)
     bits = array.view(np.uint32)
-    rounded: npt.NDArray[np.generic] = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)  # nearest even
+    rounded: Encoded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)  # nearest even
     return rounded
 
 
-def _serialize(group: dict[str, npt.NDArray[np.generic]], tensors: dict[str, Array], dtype: str) -> bytes:
+def _serialize(group: dict[str, Encoded], tensors: dict[str, Array], dtype: str) -> bytes:
     specs = {
         name: safetensors.TensorSpec(
             dtype=dtype, shape=list(tensors[name].shape), data_ptr=data.ctypes.data, data_len=data.nbytes
