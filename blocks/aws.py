@@ -23,10 +23,7 @@ def session_of(credentials: AwsCredentials, region: str = "") -> boto3.Session:
     """
     region_name = region or credentials.region_name or None
     if not credentials.assume_role_arn:
-        session = credentials.get_boto3_session()
-        if region_name == session.region_name:
-            return session
-        return boto3.Session(botocore_session=session._session, region_name=region_name)
+        return credentials.model_copy(update={"region_name": region_name}).get_boto3_session()
     return _assumed(credentials, region_name)
 
 
