@@ -99,18 +99,18 @@ class EksTokens:
 def find_eks_cluster(name: str, region: str, session: boto3.Session) -> EksCluster:
     """Ask EKS where a cluster's API is; see `kube.connect.eks` for arguments and errors."""
     doing = f"look up EKS cluster {name}"
+    place = region or session.region_name
+    if not place:
+        raise ClusterError(
+            f"Could not {doing}: no AWS region is given.",
+            fix="Name the cluster's region in the cluster block, or set AWS_REGION.",
+            code="eks.region_missing",
+        )
     try:
-        place = region or session.region_name
-        if not place:
-            raise ClusterError(
-                f"Could not {doing}: no AWS region is given.",
-                fix="Name the cluster's region in the cluster block, or set AWS_REGION.",
-                code="eks.region_missing",
-            )
         client = session.client("eks", region_name=place, config=_CONFIG)  # type: ignore[call-overload,unused-ignore]
         found = client.describe_cluster(name=name)["cluster"]
     except (BotoCoreError, ClientError) as error:
-        raise aws_error(error, doing, name, region) from None
+        raise aws_error(error, doing, name, place) from None
     ca = (found.get("certificateAuthority") or {}).get("data")
     if not found.get("endpoint") or not ca:
         raise ClusterError(
