@@ -1,4 +1,8 @@
-"""A release's name: the same for the same pods, another for any change that a pod would notice."""
+"""A release's name: the same for the same pods, another for any change that a pod would notice.
+
+Everything that belongs to a release carries its name, so that two releases of an endpoint stand side by side: the new
+one is proved before the endpoint's own Service points at it.
+"""
 
 import hashlib
 import json
@@ -15,15 +19,22 @@ class Release:
     """What the renderers need to know of a release besides spec and staged model.
 
     Attributes:
+        endpoint: Name of the endpoint that it may come to serve.
         id: Ten hexadecimal digits, from the spec, the commit and the staged prefix.
         model: The commit that is served.
         run: Flow run that applies it; empty outside a run. It stands in a label of the workload object only: labels
             of an object move no generation, annotations and pod templates do.
     """
 
+    endpoint: str
     id: str
     model: PinnedModel
     run: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the release's objects: workload, candidate Service and what they need."""
+        return f"{self.endpoint}-{self.id}"
 
 
 def release_of(spec: EndpointSpec, model: PinnedModel, staged: StagedModel | None, *, run: str = "") -> Release:
@@ -36,4 +47,4 @@ def release_of(spec: EndpointSpec, model: PinnedModel, staged: StagedModel | Non
     document["model"] = [model.repo_id, model.commit]
     document["staged"] = [staged.uri, staged.region, staged.endpoint_url] if staged else []
     canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
-    return Release(id=hashlib.sha256(canonical.encode()).hexdigest()[:10], model=model, run=run)
+    return Release(endpoint=spec.name, id=hashlib.sha256(canonical.encode()).hexdigest()[:10], model=model, run=run)

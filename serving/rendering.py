@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from serving.errors import InputError
 from serving.frameworks import vllm
-from serving.frameworks.workload import Manifest
+from serving.frameworks.workload import Manifest, endpoint_service
 from serving.models import StagedModel
 from serving.release import Release
 from serving.spec import EndpointSpec, Framework
@@ -26,3 +26,8 @@ def render(spec: EndpointSpec, staged: StagedModel | None, release: Release) -> 
             f"Framework {spec.framework} has no renderer.", fix=f"Use one of {', '.join(sorted(RENDERERS))}."
         )
     return renderer(spec, staged, release)
+
+
+def render_endpoint(spec: EndpointSpec, release: Release) -> Manifest:
+    """Returns the endpoint's own Service, pointing at this release: applying it promotes the release."""
+    return endpoint_service(spec, release)

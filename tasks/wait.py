@@ -10,7 +10,7 @@ from kube.connect import Cluster
 from serving.frameworks.labels import selector
 from serving.frameworks.workload import Manifest
 from serving.readiness import Phase, Readiness
-from serving.spec import EndpointSpec
+from serving.release import Release
 from tasks.progress import ProgressBar, run_in_thread
 from tasks.rollout import wait_for_rollout
 
@@ -20,7 +20,7 @@ _STAGES = (Phase.STARTING, Phase.PENDING_NODE, Phase.PULLING, Phase.FETCHING, Ph
 
 @task(name="wait-until-ready", task_run_name="wait-until-ready", cache_policy=NO_CACHE)
 async def wait_until_ready(
-    spec: EndpointSpec, manifests: Sequence[Manifest], cluster: Cluster, timeout_seconds: float
+    release: Release, manifests: Sequence[Manifest], cluster: Cluster, timeout_seconds: float
 ) -> Readiness:
     """Watches the workload until it serves what was applied, or can no longer do so by itself."""
     workload = next(manifest for manifest in manifests if manifest["kind"] in WORKLOADS)
@@ -35,7 +35,7 @@ async def wait_until_ready(
             note(readiness)
 
         return wait_for_rollout(
-            cluster, workload, selector(spec), timeout_seconds=timeout_seconds, note=told, stop=stop
+            cluster, workload, selector(release), timeout_seconds=timeout_seconds, note=told, stop=stop
         )
 
     return await run_in_thread(work, show)

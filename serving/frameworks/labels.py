@@ -23,16 +23,16 @@ def label_value(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", ".", text)[:63].strip("._-")
 
 
-def selector(spec: EndpointSpec) -> dict[str, str]:
-    """Returns what finds the endpoint's pods, of whichever release."""
-    return {COMPONENT_LABEL: spec.name, ENDPOINT_LABEL: spec.name}
+def selector(release: Release) -> dict[str, str]:
+    """Returns what finds the pods of one release."""
+    return {COMPONENT_LABEL: release.endpoint, ENDPOINT_LABEL: release.endpoint, RELEASE_LABEL: release.id}
 
 
 def pod_labels(spec: EndpointSpec, release: Release) -> dict[str, str]:
     """Returns the labels of the pods: only what belongs to the release, so that nothing else starts a rollout."""
     return {
         "app.kubernetes.io/name": spec.framework.value,
-        "app.kubernetes.io/instance": spec.name,
+        "app.kubernetes.io/instance": release.name,
         COMPONENT_LABEL: spec.name,
         "app.kubernetes.io/managed-by": MANAGED_BY,
         ENDPOINT_LABEL: spec.name,

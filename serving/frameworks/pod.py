@@ -114,7 +114,7 @@ def pod_template(
         "securityContext": POD_SECURITY,
         "containers": containers,
         "volumes": [resources.shared_memory(spec), *weights.volumes, *volumes],
-        "topologySpreadConstraints": resources.spread(selector(spec)),
+        "topologySpreadConstraints": resources.spread(selector(release)),
     }
     if weights.init_containers:
         pod["initContainers"] = list(weights.init_containers)

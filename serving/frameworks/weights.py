@@ -1,7 +1,6 @@
 """How a container comes by its weights: what each of the four sources adds to a pod."""
 
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any
 
 from serving.errors import InputError
@@ -104,7 +103,7 @@ def _stream(spec: EndpointSpec, staged: StagedModel, release: Release) -> Weight
 
 
 def _sync(spec: EndpointSpec, staged: StagedModel, release: Release) -> Weights:
-    objects, checksums = fetch.checksum_configmaps(spec.name, staged, _metadata(spec, staged, release))
+    objects, checksums = fetch.checksum_configmaps(release.name, staged, _metadata(spec, staged, release))
     disk = disk_for(staged.total_bytes)
     resources = {"requests": {"cpu": "1", "memory": "1Gi", "ephemeral-storage": gibibytes(disk)}}
     return Weights(
@@ -128,9 +127,7 @@ def _mount(spec: EndpointSpec, staged: StagedModel, release: Release) -> Weights
     attributes = {"bucketName": staged.bucket}
     if spec.service_account:
         attributes["authenticationSource"] = "pod"
-    identity = "\n".join([spec.namespace, spec.name, staged.uri, *options, *attributes.values()])
-    digest = sha256(identity.encode()).hexdigest()[:8]
-    claim, volume = f"{spec.name}-model-{digest}", f"{spec.namespace}-{spec.name}-model-{digest}"
+    claim, volume = f"{release.name}-model", f"{spec.namespace}-{release.name}-model"
     capacity = gibibytes(max(staged.total_bytes, 1))
     metadata = _metadata(spec, staged, release)
     persistent_volume = {

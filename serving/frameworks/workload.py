@@ -23,7 +23,7 @@ def deployment(
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {
-            "name": spec.name,
+            "name": release.name,
             "namespace": spec.namespace,
             "labels": workload_labels(spec, release),
             "annotations": annotations(release, staged),
@@ -33,7 +33,7 @@ def deployment(
             "revisionHistoryLimit": 2,
             "progressDeadlineSeconds": progress_deadline(spec, total_bytes),
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
-            "selector": {"matchLabels": selector(spec)},
+            "selector": {"matchLabels": selector(release)},
             "template": template,
         },
     }
@@ -42,14 +42,25 @@ def deployment(
 def service(
     spec: EndpointSpec, release: Release, *, ports: tuple[tuple[str, int], ...] = (("http", 8000),)
 ) -> Manifest:
-    """Returns the endpoint: the Service that clients call, under the endpoint's name."""
+    """Returns the release's own Service, through which it is proved before it is promoted."""
+    return _service(spec, release, release.name, ports)
+
+
+def endpoint_service(
+    spec: EndpointSpec, release: Release, *, ports: tuple[tuple[str, int], ...] = (("http", 8000),)
+) -> Manifest:
+    """Returns the endpoint: the Service that clients call, pointing at this release."""
+    return _service(spec, release, spec.name, ports)
+
+
+def _service(spec: EndpointSpec, release: Release, name: str, ports: tuple[tuple[str, int], ...]) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": spec.name, "namespace": spec.namespace, "labels": object_labels(spec, release)},
+        "metadata": {"name": name, "namespace": spec.namespace, "labels": object_labels(spec, release)},
         "spec": {
             "type": "ClusterIP",
-            "selector": selector(spec),
+            "selector": selector(release),
             "ports": [{"name": name, "port": port, "targetPort": name, "protocol": "TCP"} for name, port in ports],
         },
     }
@@ -66,10 +77,10 @@ def disruption_budget(spec: EndpointSpec, release: Release) -> list[Manifest]:
         {
             "apiVersion": "policy/v1",
             "kind": "PodDisruptionBudget",
-            "metadata": {"name": spec.name, "namespace": spec.namespace, "labels": object_labels(spec, release)},
+            "metadata": {"name": release.name, "namespace": spec.namespace, "labels": object_labels(spec, release)},
             "spec": {
                 "maxUnavailable": 1,
-                "selector": {"matchLabels": selector(spec)},
+                "selector": {"matchLabels": selector(release)},
                 "unhealthyPodEvictionPolicy": "AlwaysAllow",
             },
         }

@@ -13,7 +13,7 @@ from serving.frameworks.arguments import literal
 from serving.frameworks.probes import load_seconds
 from serving.models import PinnedModel, StagedFile, StagedModel
 from serving.release import release_of
-from serving.rendering import render
+from serving.rendering import render, render_endpoint
 from serving.spec import Accelerator, EndpointSpec, Framework, VllmOptions, WeightsSource
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -69,8 +69,16 @@ def test_every_preset_renders_valid_objects_with_every_weights_source(
         kubernetes_validate.validate(manifest, "1.31", strict=True)
     names = [(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests]
     assert len(names) == len(set(names))
-    assert ("Service", spec.name) in names
-    assert ("Deployment", spec.name) in names
+    model = staged.model if staged else PinnedModel(repo_id=spec.model.repo_id, revision="main", commit=COMMIT)
+    release = release_of(spec, model, staged)
+    assert {("Service", release.name), ("Deployment", release.name)} <= set(names)
+    endpoint = render_endpoint(spec, release)
+    kubernetes_validate.validate(endpoint, "1.31", strict=True)
+    assert endpoint["metadata"]["name"] == spec.name
+    pods = by_kind(manifests)["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    for service in (endpoint, by_kind(manifests)["Service"]):
+        assert service["spec"]["selector"].items() <= pods.items()
+        assert service["spec"]["selector"]["inference-flows/release"] == release.id
 
 
 def test_the_same_input_renders_the_same_manifests_whatever_run_applies_them(
