@@ -14,16 +14,18 @@ from blocks.cluster import InferenceCluster
 from blocks.hub import HuggingFaceHub
 from blocks.store import ModelStore
 from kube.connect import Cluster
-from serving.errors import InferenceError
+from serving.errors import InferenceError, RolloutError, SmokeTestError
+from serving.frameworks.workload import Manifest
 from serving.models import PinnedModel, StagedFile, StagedModel
 from serving.record import EndpointRecord, ReleaseRecord, SmokeResult
-from serving.release import release_of
+from serving.release import Release, release_of
 from serving.rendering import render
-from serving.smoke import SmokeExpectation
+from serving.smoke import SmokeExpectation, SmokeReport
 from serving.spec import EndpointSpec, WeightsSource
 from staging.plan import StagePlan
-from tasks.apply import apply_workload, try_workload
+from tasks.apply import Changes, apply_workload, try_workload
 from tasks.preflight import preflight
+from tasks.release import current_release, promote, remove_release
 from tasks.report import report_failure, write_record
 from tasks.secret import apply_hub_secret
 from tasks.smoke import smoke_test
@@ -120,11 +122,8 @@ async def _deploy(
     result, _ = await all_of(staging, secret)
     staged = result.staged if result else None
     release = release_of(spec, model.pinned, staged, run=str(runtime.flow_run.id or ""))
-    manifests = render(spec, staged, release)
-    changes = await clock.time("apply", apply_workload(manifests, cluster))
-    await clock.time("wait", wait_until_ready(spec, manifests, cluster, timeout_seconds))
-    expectation = SmokeExpectation(model=spec.served_model_name)
-    smoke = await clock.time("smoke test", smoke_test(spec.name, spec.namespace, expectation, cluster))
+    changes, smoke = await _bring_up(spec, release, render(spec, staged, release), cluster, timeout_seconds, clock)
+    await clock.time("promote", promote(spec, release, cluster))
     moved = result.moved_bytes if result else 0
     record = EndpointRecord(
         spec=spec,
@@ -144,6 +143,28 @@ async def _deploy(
     return DeployReport(
         record=record, moved_bytes=moved, changed=changes.changed, diff=changes.diff, seconds=clock.seconds
     )
+
+
+async def _bring_up(
+    spec: EndpointSpec,
+    release: Release,
+    manifests: list[Manifest],
+    cluster: Cluster,
+    timeout_seconds: float,
+    clock: _Clock,
+) -> tuple[Changes, SmokeReport]:
+    """Brings the release up beside what serves now and proves it; one that cannot be proved goes again."""
+    served = await asyncio.to_thread(current_release, spec, cluster)
+    changes: Changes = await clock.time("apply", apply_workload(manifests, cluster))
+    try:
+        await clock.time("wait", wait_until_ready(release, manifests, cluster, timeout_seconds))
+        expectation = SmokeExpectation(model=spec.served_model_name)
+        proof = smoke_test(release.name, spec.namespace, expectation, cluster)
+        return changes, await clock.time("smoke test", proof)
+    except (RolloutError, SmokeTestError):
+        if served != release.id:
+            await remove_release(spec, release, cluster)
+        raise
 
 
 async def _look_at_model(spec: EndpointSpec, target: Target) -> _Model:

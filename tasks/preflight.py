@@ -14,10 +14,11 @@ from kube.read import ALL_NAMESPACES, get, list_
 from serving.errors import ClusterError, InferenceError, PreflightError
 from serving.frameworks.workload import Manifest
 from serving.models import PinnedModel, StagedFile, StagedModel
-from serving.preflight import Finding, capacity_findings, needed_permissions
+from serving.preflight import Finding, capacity_findings, needed_permissions, plural
 from serving.release import release_of
 from serving.rendering import render
 from serving.spec import EndpointSpec, WeightsSource
+from tasks.release import kinds_of
 from tasks.rollout import nodes_if_allowed
 
 
@@ -45,7 +46,7 @@ async def preflight(spec: EndpointSpec, cluster: Cluster) -> Notes:
 def look(spec: EndpointSpec, cluster: Cluster) -> Notes:
     """The checks of `preflight`, in an order in which the first failure explains the later ones."""
     manifests = sketch(spec)
-    wanted = list(permissions(manifests, spec.namespace))
+    wanted = list(permissions(spec, manifests))
     missing = denied(cluster, wanted)  # also proves that the API is there and takes the credentials
     if missing:
         raise PreflightError([one.error() for one in missing])
@@ -71,16 +72,24 @@ def sketch(spec: EndpointSpec) -> list[Manifest]:
     return render(spec, weights, release_of(spec, pinned, weights))
 
 
-def permissions(manifests: Sequence[Manifest], namespace: str) -> Iterator[Permission]:
-    """What a deploy asks of the API: the workload's objects, the token's Secret, the record, the smoke test."""
-    for one in needed_permissions(manifests, namespace):
+def permissions(spec: EndpointSpec, manifests: Sequence[Manifest]) -> Iterator[Permission]:
+    """What a deploy asks of the API: the release's objects, the token's Secret, the record, the smoke test.
+
+    A release that is replaced or cannot be proved is taken away, which takes the right to list and delete.
+    """
+    for one in needed_permissions(manifests, spec.namespace):
         resource, _, subresource = one.resource.partition("/")
         yield Permission(one.verb, one.group, resource, one.namespace, subresource)
     for resource in ("secrets", "configmaps"):
         for verb in ("get", "create", "patch"):
-            yield Permission(verb, "", resource, namespace)
+            yield Permission(verb, "", resource, spec.namespace)
     for verb in ("get", "create"):
-        yield Permission(verb, "", "services", namespace, "proxy")
+        yield Permission(verb, "", "services", spec.namespace, "proxy")
+    for api_version, kind in kinds_of(spec):
+        group = api_version.rpartition("/")[0]
+        where = "" if kind == "PersistentVolume" else spec.namespace
+        for verb in ("list", "watch", "delete"):
+            yield Permission(verb, group, plural(kind), where)
 
 
 def _capacity(spec: EndpointSpec, cluster: Cluster) -> Iterator[Finding]:
