@@ -17,18 +17,22 @@ class ApiError(Exception):
         reason: The machine-readable reason (`NotFound`); empty where the real server sends none.
         message: The text for people.
         details: The `details` of the Status object, where there are any.
+
+    Attributes:
+        continue_token: For an expired page: where to go on, inconsistently.
     """
 
     def __init__(self, code: int, reason: str, message: str, details: dict[str, Any] | None = None) -> None:
         super().__init__(message)
         self.code, self.reason, self.message, self.details = code, reason, message, details
+        self.continue_token = ""
 
     def status(self) -> dict[str, Any]:
         """The `Status` object of this error."""
         body: dict[str, Any] = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": {"continue": self.continue_token} if self.continue_token else {},
             "status": "Failure",
             "message": self.message,
         }

@@ -42,9 +42,9 @@ class Change:
 
 
 class Subscription:
-    """Changes from now on, one consumer. Close it when done."""
+    """Changes from now on, one consumer; of all resources when `keys` is None. Close it when done."""
 
-    def __init__(self, store: "Store", keys: frozenset[StoreKey]) -> None:
+    def __init__(self, store: "Store", keys: frozenset[StoreKey] | None) -> None:
         self._store, self.keys = store, keys
         self._queue: asyncio.Queue[Change | None] = asyncio.Queue()
 
@@ -87,7 +87,7 @@ class Store:
         found = self._objects.get(key, {})
         return [found[at] for at in sorted(found) if namespace is None or at[0] == namespace]
 
-    def keys(self) -> list[StoreKey]:
+    def resources(self) -> list[StoreKey]:
         """The resources that have, or had, objects."""
         return list(self._objects)
 
@@ -123,13 +123,28 @@ class Store:
                 newer.append(change)
         return reversed(newer)
 
+    def at(self, version: int, key: StoreKey, namespace: str | None) -> list[Manifest]:
+        """The objects of a resource as they were at a version that is not compacted."""
+        objects = {(one["metadata"].get("namespace", ""), one["metadata"]["name"]): one for one in self.select(key)}
+        for change in reversed(self.history):
+            if change.version <= version:
+                break
+            if change.key == key:
+                meta = change.object["metadata"]
+                at = (meta.get("namespace", ""), meta["name"])
+                if change.previous is None:
+                    objects.pop(at, None)
+                else:
+                    objects[at] = change.previous
+        return [objects[at] for at in sorted(objects) if namespace is None or at[0] == namespace]
+
     def compact(self) -> None:
         """Forget all history: whoever resumes from an earlier version gets 410."""
         self.history.clear()
         self.compacted = self.version
 
-    def subscribe(self, keys: frozenset[StoreKey]) -> Subscription:
-        """Receive every later change of these resources."""
+    def subscribe(self, keys: frozenset[StoreKey] | None) -> Subscription:
+        """Receive every later change of these resources, or of all."""
         subscription = Subscription(self, keys)
         self.subscriptions.add(subscription)
         return subscription
@@ -139,5 +154,5 @@ class Store:
         if len(self.history) > HISTORY:
             self.compacted = self.history.popleft().version
         for subscription in self.subscriptions:
-            if change.key in subscription.keys:
+            if subscription.keys is None or change.key in subscription.keys:
                 subscription.push(change)
