@@ -8,11 +8,10 @@ from sandbox.kubernetes.controllers.meta import MANAGER, Obj, is_terminating
 from sandbox.kubernetes.controllers.recorder import Recorder
 from sandbox.kubernetes.controllers.workqueue import Key, own_key, run_controller
 from sandbox.kubernetes.quantities import parse
-from sandbox.kubernetes.resources import PODS, PVCS, PVS, STORAGECLASSES
+from sandbox.kubernetes.resources import PVCS, PVS, STORAGECLASSES
 
 RETRY_SECONDS = 15.0
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
-PROTECTION = "kubernetes.io/pvc-protection"
 
 
 class Volumes:
@@ -24,8 +23,7 @@ class Volumes:
 
     async def run(self) -> None:
         """Reconcile until cancelled."""
-        sources = {PVCS: own_key, PVS: self._all_claims, PODS: _claims_of}
-        await run_controller(self._cluster, sources, self.reconcile)
+        await run_controller(self._cluster, {PVCS: own_key, PVS: self._all_claims}, self.reconcile)
 
     def _all_claims(self, _: Obj) -> list[Key]:
         return [key for claim in self._cluster.list(PVCS) for key in own_key(claim)]
@@ -34,11 +32,9 @@ class Volumes:
         """Bind one claim, or say why it cannot be; return when to say so again."""
         claim = self._cluster.get(PVCS, *key)
         if claim is None:
+            self._release(key)
             return None
-        if is_terminating(claim):
-            self._let_go(claim)
-            return None
-        if claim.get("status", {}).get("phase") == "Bound":
+        if is_terminating(claim) or claim.get("status", {}).get("phase") == "Bound":
             return None
         volume = self._find(claim)
         if volume is not None:
@@ -107,22 +103,13 @@ class Volumes:
             text = "the sandbox provisions no volumes: create a PersistentVolume, or use an emptyDir"
             self._recorder.warning(claim, "ProvisioningFailed", text)
 
-    def _let_go(self, claim: Obj) -> None:
-        """Let a deleted claim go once no pod uses it; its volume becomes Released."""
-        meta = claim["metadata"]
-        key = (meta["namespace"], meta["name"])
-        if any(key in _claims_of(pod) for pod in self._cluster.list(PODS, meta["namespace"])):
-            return
-        if claim["spec"].get("volumeName"):
-            self._set_phase(claim["spec"]["volumeName"], "Released")
-
-        def change(one: Obj) -> None:
-            kept = [name for name in one["metadata"].get("finalizers") or [] if name != PROTECTION]
-            one["metadata"]["finalizers"] = kept
-            if not kept:
-                del one["metadata"]["finalizers"]
-
-        self._cluster.update(PVCS, meta["namespace"], meta["name"], change, manager=MANAGER)
+    def _release(self, key: Key) -> None:
+        """The claim is gone: its volume keeps its data, and nobody else gets it."""
+        for volume in self._cluster.list(PVS):
+            reference = volume["spec"].get("claimRef") or {}
+            bound = volume.get("status", {}).get("phase") == "Bound"
+            if bound and (reference.get("namespace"), reference.get("name")) == key:
+                self._set_phase(volume["metadata"]["name"], "Released")
 
 
 def fits(claim: Obj, volume: Obj, storage_class: str) -> bool:
@@ -140,9 +127,3 @@ def fits(claim: Obj, volume: Obj, storage_class: str) -> bool:
         return False
     enough = parse(offered["capacity"]["storage"]) >= parse(wanted["resources"]["requests"]["storage"])
     return enough and set(wanted.get("accessModes") or []) <= set(offered.get("accessModes") or [])
-
-
-def _claims_of(pod: Obj) -> list[Key]:
-    namespace = pod["metadata"]["namespace"]
-    volumes = pod["spec"].get("volumes") or []
-    return [(namespace, one["persistentVolumeClaim"]["claimName"]) for one in volumes if "persistentVolumeClaim" in one]

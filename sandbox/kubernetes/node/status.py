@@ -68,7 +68,7 @@ class ContainerState:
             "name": self.name,
             "state": self.state,
             "lastState": self.last,
-            "ready": self.ready,
+            "ready": self.exit_code == 0 if self.role == "init" else self.ready,
             "restartCount": self.restarts,
             "image": self.spec["image"],
             "imageID": self.image_id,

@@ -1,5 +1,6 @@
 """Runs pods until enough have succeeded, or too many have failed."""
 
+import time
 from dataclasses import dataclass
 
 from sandbox.kubernetes.cluster import Cluster
@@ -12,11 +13,10 @@ from sandbox.kubernetes.controllers.meta import (
     is_controlled_by,
     is_terminating,
     owner_reference,
-    parse_time,
     seconds_since,
     timestamp,
 )
-from sandbox.kubernetes.controllers.pods import is_active, is_finished, phase, pod_from_template
+from sandbox.kubernetes.controllers.pods import is_active, is_finished, pod_from_template
 from sandbox.kubernetes.controllers.recorder import Recorder
 from sandbox.kubernetes.controllers.workqueue import Key, own_key, run_controller
 from sandbox.kubernetes.errors import ApiError
@@ -42,6 +42,7 @@ class Jobs:
     def __init__(self, cluster: Cluster, timings: JobTimings | None = None) -> None:
         self._cluster, self._timings = cluster, timings or JobTimings()
         self._recorder = Recorder(cluster, "job-controller")
+        self._last_failures: dict[str, tuple[int, float]] = {}
 
     async def run(self) -> None:
         """Reconcile until cancelled."""
@@ -62,6 +63,8 @@ class Jobs:
                 self._release(pod)  # their Job is gone: nobody will count them
         if job is None or is_terminating(job):
             return None
+        if progress.ended(job):
+            self._last_failures.pop(job["metadata"]["uid"], None)
         pods = [pod for pod in pods if is_controlled_by(pod, job)]
         if progress.ended(job):
             for pod in pods:
@@ -81,7 +84,7 @@ class Jobs:
         if verdict:
             self._stop(active)
         else:
-            again = self._adjust(job, pods, active, tally)
+            again = self._adjust(job, active, tally)
         present = [pod for one in pods if (pod := self._latest(one))] if verdict else self._pods_of(job)
         status = progress.new_status(job, present, tally, verdict, start_time)
         self._write(job, status)
@@ -102,13 +105,13 @@ class Jobs:
         else:
             self._recorder.warning(job, verdict.reason, verdict.message)
 
-    def _adjust(self, job: Obj, pods: list[Obj], active: list[Obj], tally: progress.Tally) -> float | None:
+    def _adjust(self, job: Obj, active: list[Obj], tally: progress.Tally) -> float | None:
         """Start the pods that are missing, stop those that are too many; seconds to wait before starting more."""
         number = progress.missing(job, len(active), tally)
         if number <= 0:
             self._stop(active[len(active) + number :])
             return None
-        pause = self._pause(pods, tally)
+        pause = self._pause(job, tally)
         if pause > 0:
             return pause
         taken = {progress.index_of(pod) for pod in active} | tally.indexes
@@ -118,14 +121,17 @@ class Jobs:
             self._create_pod(job, index)
         return None
 
-    def _pause(self, pods: list[Obj], tally: progress.Tally) -> float:
-        """Seconds to wait before the next pod, counted from the last failure."""
-        failed = [pod for pod in pods if phase(pod) == "Failed"]
-        if not failed or not tally.failed:
+    def _pause(self, job: Obj, tally: progress.Tally) -> float:
+        """Seconds to wait before the next pod, counted from when the last failure was noticed."""
+        uid = job["metadata"]["uid"]
+        if not tally.failed:
             return 0.0
+        known, moment = self._last_failures.get(uid, (0, 0.0))
+        if known != tally.failed:
+            moment = time.monotonic()
+            self._last_failures[uid] = (tally.failed, moment)
         pause = min(self._timings.backoff * 2.0 ** (tally.failed - 1), self._timings.backoff_max)
-        last = max((progress.finished_at(pod) for pod in failed), key=parse_time)
-        return pause - seconds_since(last)
+        return moment + pause - time.monotonic()
 
     def _create_pod(self, job: Obj, index: int) -> None:
         pod = pod_from_template(job["spec"]["template"], job, owner_reference(job))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sandbox.kubernetes.controllers.meta import Obj, condition, parse_time, seconds_since, timestamp
+from sandbox.kubernetes.controllers.meta import Obj, condition, seconds_since, timestamp
 from sandbox.kubernetes.controllers.pods import is_active, is_finished, is_ready, is_stopping, phase
 
 TRACKING = "batch.kubernetes.io/job-tracking"
@@ -139,17 +139,6 @@ def ended(job: Obj) -> Obj | None:
         if found and found["status"] == "True":
             return found
     return None
-
-
-def finished_at(pod: Obj) -> str:
-    """When the pod's last container ended."""
-    ends = [
-        one["state"]["terminated"].get("finishedAt")
-        for one in pod.get("status", {}).get("containerStatuses") or []
-        if "terminated" in one.get("state", {})
-    ]
-    found: list[str] = [end for end in ends if end] or [pod["metadata"]["creationTimestamp"]]
-    return max(found, key=parse_time)
 
 
 def index_of(pod: Obj) -> int | None:
