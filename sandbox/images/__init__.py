@@ -1,0 +1,64 @@
+"""The container images that the sandbox's registry holds: a directory of executables each.
+
+| image | what its containers run |
+| --- | --- |
+| vLLM's (AWS deep learning containers, Neuron, CUDA, CPU) | `vllm`: the stand-in engine, or a real one that was given |
+| AWS CLI | `aws`: the real AWS CLI |
+| sandbox/python | `python3`: this project's Python, for what a test needs |
+
+The stand-in has the command line of the image's release, and takes faults from its environment
+(`sandbox.engine.faults`).
+"""
+
+import sys
+from pathlib import Path
+
+from sandbox.kubernetes.node.config import ImageConfig
+
+_HERE = Path(__file__).parent
+
+AWS_CLI = "public.ecr.aws/aws-cli/aws-cli:*"
+PYTHON = "sandbox/python:*"
+_OPENAI_ENTRYPOINT = ("vllm", "serve")
+_VLLM = (
+    # pattern, release series of the command line, entry point
+    ("public.ecr.aws/deep-learning-containers/vllm:0.9*", "0.9", ()),
+    ("public.ecr.aws/deep-learning-containers/vllm:0.10*", "0.10", ()),
+    ("public.ecr.aws/deep-learning-containers/vllm:*", "0.32", ()),
+    ("public.ecr.aws/q9t5s3a7/vllm-neuron-release-repo:v0.9*", "0.9", ()),
+    ("public.ecr.aws/q9t5s3a7/vllm-neuron-release-repo:*", "0.10", ()),
+    ("vllm/vllm-openai:*", "0.32", _OPENAI_ENTRYPOINT),
+    ("vllm/vllm-openai-cpu:*", "0.32", _OPENAI_ENTRYPOINT),
+    ("public.ecr.aws/q9t5s3a7/vllm-cpu-release-repo:*", "0.32", _OPENAI_ENTRYPOINT),
+)
+_CPU_ENGINE = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
+"""A real vLLM on this machine: 1 GiB for its KV cache, and no word to anybody."""
+
+
+def default_images(*, vllm: Path | None = None, pull_seconds: float = 0.0) -> tuple[ImageConfig, ...]:
+    """The images that presets name.
+
+    Args:
+        vllm: A real vllm executable for the vLLM images; None for the stand-in engine.
+        pull_seconds: How long a node takes to pull each for the first time.
+    """
+    python = {"SANDBOX_PYTHON": sys.executable}
+    images = []
+    for pattern, series, entrypoint in _VLLM:
+        if vllm is not None:
+            path, env = _HERE / "vllm_given", {"SANDBOX_VLLM": str(vllm.absolute()), **_CPU_ENGINE}
+        else:
+            path = _HERE / "vllm"
+            env = {**python, "SANDBOX_ENGINE_SERIES": series, "OPENBLAS_NUM_THREADS": "1"}
+        images.append(ImageConfig(pattern, path, env, entrypoint=entrypoint, pull_seconds=pull_seconds))
+    images.append(
+        ImageConfig(
+            AWS_CLI,
+            _HERE / "aws_cli",
+            python,
+            entrypoint=("/usr/local/bin/aws",),
+            pull_seconds=pull_seconds,
+        )
+    )
+    images.append(ImageConfig(PYTHON, _HERE / "python", python, cmd=("python3",), pull_seconds=pull_seconds))
+    return tuple(images)
