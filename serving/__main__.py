@@ -18,7 +18,7 @@ from serving.explain import input_error, problems
 from serving.frameworks.images import split_reference
 from serving.models import COMMIT, PinnedModel, StagedFile, StagedModel
 from serving.release import release_of
-from serving.rendering import render
+from serving.rendering import render, render_aliases, render_endpoint
 from serving.spec import EndpointSpec, VllmOptions, WeightsSource
 
 _NO_COMMIT = "0" * 40
@@ -94,7 +94,8 @@ def _render(options: argparse.Namespace) -> None:
         model = PinnedModel(repo_id=spec.model.repo_id, revision=spec.model.revision, commit=options.commit)
     else:
         raise InputError(f"--commit is {options.commit!r}, should be 40 hexadecimal digits.")
-    manifests = render(spec, staged, release_of(spec, model, staged))
+    release = release_of(spec, model, staged)
+    manifests = [*render(spec, staged, release), render_endpoint(spec, release), *render_aliases(spec, release)]
     if staged is not None and options.manifest is None and spec.weights is WeightsSource.SYNC:
         print("# Preview: checksums and file names are placeholders; give --manifest for the real ones.")
     sys.stdout.write(to_yaml(manifests))

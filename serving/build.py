@@ -7,18 +7,13 @@ from pydantic import ValidationError
 
 from serving.combinations import impossibilities
 from serving.explain import input_error, problems
-from serving.frameworks.images import default_weights
+from serving.frameworks.defaults import default_image, default_weights
 from serving.spec import Accelerator, EndpointSpec, Framework
 
-DEFAULT_IMAGES = {
-    Accelerator.GPU: "public.ecr.aws/deep-learning-containers/vllm:0.10.2-gpu-py312-ec2",
-    Accelerator.NEURON: "public.ecr.aws/q9t5s3a7/vllm-neuron-release-repo:v0.9.1",
-    Accelerator.CPU: "public.ecr.aws/q9t5s3a7/vllm-cpu-release-repo:v0.17.1",
-}
-"""The vLLM images that the catalogue's presets use."""
 
-
-def build_spec(framework: Framework, accelerator: Accelerator, parameters: Mapping[str, Any]) -> EndpointSpec:
+def build_spec(
+    framework: Framework, accelerator: Accelerator, parameters: Mapping[str, Any], *, where: str = ""
+) -> EndpointSpec:
     """Returns the complete endpoint.
 
     Args:
@@ -26,17 +21,20 @@ def build_spec(framework: Framework, accelerator: Accelerator, parameters: Mappi
         accelerator: What the engine computes on.
         parameters: Fields of `EndpointSpec`; what is missing, empty or None gets its default. A CPU pod asks for no
             accelerators unless told to.
+        where: What the parameters are, for messages; by default the endpoint's name.
 
     Raises:
         InputError: A value is out of range or a combination cannot work.
     """
     document = {name: value for name, value in parameters.items() if value is not None and value != ""}
     document |= {"framework": framework, "accelerator": accelerator}
-    image = document.setdefault("image", DEFAULT_IMAGES[accelerator])
+    where = where or f"Endpoint {document.get('name', '')}".strip()
+    image = document.setdefault("image", default_image(framework, accelerator))
     document.setdefault("weights", default_weights(framework, accelerator, str(image)))
-    source = document.get("model")
-    document.setdefault("served_model_name", getattr(source, "repo_id", "") or _repo_of(source))
-    return validated(document, f"Endpoint {document.get('name', '')}".strip())
+    document.setdefault("served_model_name", _served_name(framework, document))
+    if accelerator is Accelerator.CPU and "resources" not in document:
+        document["resources"] = {"accelerators": 0}
+    return validated(document, where)
 
 
 def validated(document: Mapping[str, Any], where: str) -> EndpointSpec:
@@ -49,6 +47,9 @@ def validated(document: Mapping[str, Any], where: str) -> EndpointSpec:
     Raises:
         InputError: Names every field that does not fit, or every combination that cannot work.
     """
+    if not document.get("image"):
+        framework, accelerator = document.get("framework"), document.get("accelerator")
+        raise input_error(where, [f"image is missing, and none is published for {framework} on {accelerator}."])
     try:
         spec = EndpointSpec.model_validate(dict(document))
     except ValidationError as error:
@@ -59,5 +60,10 @@ def validated(document: Mapping[str, Any], where: str) -> EndpointSpec:
     return spec
 
 
-def _repo_of(source: Any) -> str:
-    return str(source.get("repo_id", "")) if isinstance(source, Mapping) else ""
+def _served_name(framework: Framework, document: Mapping[str, Any]) -> str:
+    """AIBrix routes by the model's name and takes the endpoint's for it; elsewhere the repository's is the custom."""
+    if framework is Framework.AIBRIX:
+        return str(document.get("name", ""))
+    source = document.get("model")
+    repo = source.get("repo_id", "") if isinstance(source, Mapping) else getattr(source, "repo_id", "")
+    return str(repo)

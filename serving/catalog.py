@@ -8,11 +8,21 @@ from typing import Annotated, Any, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from serving.combinations import impossibilities
+from serving.build import build_spec
 from serving.errors import InputError
 from serving.explain import input_error, problems, unknown
-from serving.frameworks.images import default_weights
 from serving.models import RepoId
+from serving.options import (
+    Autoscaling,
+    DiffusersOptions,
+    LlamaCppOptions,
+    LwsOptions,
+    NimOptions,
+    ObjectName,
+    PodOptions,
+    RayOptions,
+    VllmOptions,
+)
 from serving.quantities import Quantity
 from serving.spec import (
     Accelerator,
@@ -22,11 +32,11 @@ from serving.spec import (
     EnvName,
     Framework,
     LabelValue,
-    ObjectName,
     Resources,
-    VllmOptions,
     WeightsSource,
 )
+
+_SECTIONS = ("ray", "lws", "diffusers", "nim", "llama_cpp", "autoscaling", "pod")
 
 PRESETS = Path(__file__).parents[1] / "catalog" / "presets"
 
@@ -59,6 +69,15 @@ class Preset(BaseModel):
     replicas: int = Field(default=1, ge=1, le=1000)
     env: dict[EnvName, str] = {}
     weights: WeightsSource | None = None
+    shared_memory: Quantity = ""
+    startup_seconds: int | None = Field(default=None, ge=1, le=7 * 24 * 3600)
+    ray: RayOptions | None = None
+    lws: LwsOptions | None = None
+    diffusers: DiffusersOptions | None = None
+    nim: NimOptions | None = None
+    llama_cpp: LlamaCppOptions | None = None
+    autoscaling: Autoscaling | None = None
+    pod: PodOptions | None = None
 
 
 class ResourceOverrides(BaseModel):
@@ -96,6 +115,13 @@ class Overrides(BaseModel):
     store_secret: ObjectName | None = Field(default=None, description="Secret with AWS keys for S3-compatible stores")
     shared_memory: Quantity | None = Field(default=None, description="Size of /dev/shm, for example 8Gi")
     startup_seconds: int | None = Field(default=None, ge=1, le=7 * 24 * 3600, description="Longest load")
+    ray: RayOptions | None = Field(default=None, description="Ray around the engine (ray-vllm)")
+    lws: LwsOptions | None = Field(default=None, description="Groups of pods (lws-vllm)")
+    diffusers: DiffusersOptions | None = Field(default=None, description="The image server (diffusers)")
+    nim: NimOptions | None = Field(default=None, description="NVIDIA NIM (nim)")
+    llama_cpp: LlamaCppOptions | None = Field(default=None, description="llama.cpp's server (llama-cpp)")
+    autoscaling: Autoscaling | None = Field(default=None, description="Replicas that follow the load")
+    pod: PodOptions | None = Field(default=None, description="Where pods run and how they end")
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
@@ -138,42 +164,39 @@ def resolve(preset: Preset, overrides: Overrides | None = None) -> EndpointSpec:
         InputError: A value is out of range or a combination cannot work; names all of them at once.
     """
     wanted = overrides or Overrides()
-    where = f"Preset {preset.name} with the given parameters"
-    document = _document(preset, wanted)
-    try:
-        spec = EndpointSpec.model_validate(document)
-    except ValidationError as error:
-        raise input_error(where, problems(error, EndpointSpec), code="input.parameters") from error
-    found = list(impossibilities(spec))
-    if found:
-        raise input_error(where, found, code="input.combination")
-    return spec
-
-
-def _document(preset: Preset, wanted: Overrides) -> dict[str, Any]:
     accelerator = wanted.accelerator or preset.accelerator
-    image = wanted.image or preset.image
+    return build_spec(
+        preset.framework,
+        accelerator,
+        _parameters(preset, wanted, accelerator),
+        where=f"Preset {preset.name} with the given parameters",
+    )
+
+
+def _parameters(preset: Preset, wanted: Overrides, accelerator: Accelerator) -> dict[str, Any]:
     resources = preset.resources.model_dump() | _given(wanted.resources)
     if accelerator is Accelerator.CPU and (wanted.resources is None or wanted.resources.accelerators is None):
         resources["accelerators"] = 0
-    model = wanted.model or preset.model
-    document: dict[str, Any] = {
+    parameters: dict[str, Any] = {
         "name": preset.endpoint,
-        "model": {"repo_id": model, "revision": wanted.revision or preset.revision},
-        "framework": preset.framework,
-        "accelerator": accelerator,
-        "image": image,
+        "model": {"repo_id": wanted.model or preset.model, "revision": wanted.revision or preset.revision},
+        "image": preset.image,
         "engine": preset.engine.model_dump() | _given(wanted.engine),
-        "weights": preset.weights or default_weights(preset.framework, accelerator, image),
-        "served_model_name": model,
+        "weights": preset.weights,
         "replicas": preset.replicas,
         "resources": resources,
         "instance_type": preset.instance_type,
         "env": preset.env | (wanted.env or {}),
+        "shared_memory": preset.shared_memory,
+        "startup_seconds": preset.startup_seconds,
         "preset": preset.name,
     }
-    merged_here = {"model", "revision", "engine", "resources", "env"}
-    return document | wanted.model_dump(exclude_none=True, exclude=merged_here)
+    for section in _SECTIONS:
+        there, given = getattr(preset, section), getattr(wanted, section)
+        if there is not None or given is not None:
+            parameters[section] = (there.model_dump() if there is not None else {}) | _given(given)
+    merged_here = {"model", "revision", "accelerator", "engine", "resources", "env", *_SECTIONS}
+    return parameters | wanted.model_dump(exclude_none=True, exclude=merged_here)
 
 
 def _given(part: BaseModel | None) -> dict[str, Any]:

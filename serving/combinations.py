@@ -4,10 +4,21 @@ from collections.abc import Iterator
 
 from serving.errors import InputError
 from serving.explain import input_error
-from serving.frameworks.arguments import flag
-from serving.frameworks.images import EXAMPLES, EngineImage, engine_image
+from serving.frameworks.arguments import flag, options_from_arguments
+from serving.frameworks.defaults import default_image
+from serving.frameworks.groups import group_size
+from serving.frameworks.images import EngineImage, Family, engine_image
 from serving.frameworks.neuron import neuron_cores
-from serving.spec import Accelerator, EndpointSpec, VllmOptions, WeightsSource
+from serving.spec import (
+    DEPLOYMENT_BASED,
+    SECTIONS,
+    VLLM_BASED,
+    Accelerator,
+    EndpointSpec,
+    Framework,
+    VllmOptions,
+    WeightsSource,
+)
 
 OWN_FLAGS = frozenset(
     {
@@ -20,9 +31,37 @@ OWN_FLAGS = frozenset(
         "--code-revision",
         "--load-format",
         "--device",
+        "--nnodes",
+        "--node-rank",
+        "--master-addr",
+        "--headless",
     }
 )
 """Flags that the renderer sets: probes, Service and smoke test rely on them."""
+
+_NOT_ON: dict[Framework, dict[Accelerator, str]] = {
+    Framework.NIM: {
+        Accelerator.NEURON: "NVIDIA publishes NIM images for GPUs only",
+        Accelerator.CPU: "NVIDIA publishes NIM images for GPUs only",
+    },
+    Framework.LLAMA_CPP: {Accelerator.NEURON: "llama.cpp has no Neuron backend"},
+    Framework.RAY_VLLM: {Accelerator.CPU: "its images are built for gpu and neuron"},
+    Framework.LWS_VLLM: {Accelerator.CPU: "a group of pods without accelerators serves nothing that one pod could not"},
+    Framework.TRITON_VLLM: {Accelerator.CPU: "Triton's vLLM images are built for gpu"},
+}
+
+_WEIGHTS_FROM: dict[Framework, frozenset[WeightsSource]] = {
+    Framework.TRITON_VLLM: frozenset({WeightsSource.SYNC, WeightsSource.MOUNT, WeightsSource.HUB}),
+    Framework.DIFFUSERS: frozenset({WeightsSource.SYNC, WeightsSource.MOUNT, WeightsSource.HUB}),
+    Framework.NIM: frozenset({WeightsSource.HUB}),
+    Framework.LLAMA_CPP: frozenset({WeightsSource.SYNC, WeightsSource.MOUNT}),
+}
+_WEIGHTS_WHY: dict[Framework, str] = {
+    Framework.TRITON_VLLM: "its model.json takes a directory or a Hub repository",
+    Framework.DIFFUSERS: "pipelines load from a directory with its folders",
+    Framework.NIM: "the container fetches its own profile of the model",
+    Framework.LLAMA_CPP: "it reads a GGUF file, and cannot hold a Hub download to one commit",
+}
 
 
 def require_possible(spec: EndpointSpec) -> None:
@@ -44,24 +83,61 @@ def refusal(spec: EndpointSpec, found: list[str]) -> InputError:
 def impossibilities(spec: EndpointSpec) -> Iterator[str]:
     """Yields one sentence for each combination in the spec that cannot work."""
     image = engine_image(spec.image)
-    yield from _image_and_accelerator(spec, image)
+    yield from _framework_and_accelerator(spec)
+    yield from _image(spec, image)
     yield from _weights(spec, image)
     yield from _accelerators(spec)
-    yield from _extra_arguments(spec.engine)
-
-
-def _image_and_accelerator(spec: EndpointSpec, image: EngineImage) -> Iterator[str]:
-    if image.accelerator is not None and image.accelerator is not spec.accelerator:
+    yield from _sections(spec)
+    yield from _extra_arguments(spec)
+    yield from _autoscaling(spec)
+    if spec.framework is Framework.AIBRIX and spec.served_model_name != spec.name:
         yield (
-            f"image {spec.image} is built for {image.accelerator}, accelerator is {spec.accelerator}; "
-            f"use for example {EXAMPLES[spec.accelerator]}, or accelerator={image.accelerator}."
+            f"served_model_name is {spec.served_model_name!r}, AIBrix routes by it and wants the endpoint's own name: "
+            f"{spec.name}."
         )
 
 
-def _weights(spec: EndpointSpec, image: EngineImage) -> Iterator[str]:
-    if spec.weights is not WeightsSource.STREAM:
+def _framework_and_accelerator(spec: EndpointSpec) -> Iterator[str]:
+    why = _NOT_ON.get(spec.framework, {}).get(spec.accelerator)
+    if why:
+        possible = [a.value for a in Accelerator if a not in _NOT_ON[spec.framework]]
+        yield f"{spec.framework} does not run on {spec.accelerator}: {why}; use accelerator={' or '.join(possible)}."
+
+
+def _image(spec: EndpointSpec, image: EngineImage) -> Iterator[str]:
+    if spec.accelerator in _NOT_ON.get(spec.framework, {}):
         return
-    if spec.accelerator is Accelerator.NEURON:
+    if image.accelerator is not None and image.accelerator is not spec.accelerator:
+        example = default_image(spec.framework, spec.accelerator)
+        instead = f"use for example {example}" if example else "none is published: name one of your own"
+        yield (
+            f"image {spec.image} is built for {image.accelerator}, accelerator is {spec.accelerator}; {instead}, or "
+            f"accelerator={image.accelerator}."
+        )
+    if (
+        spec.framework is Framework.LWS_VLLM
+        and spec.accelerator is Accelerator.NEURON
+        and group_size(spec) > 1
+        and not image.spans_nodes
+    ):
+        yield (
+            f"image {spec.image} cannot span pods: vLLM for Neuron has no pipeline parallelism at that version; use "
+            "framework=vllm with tensor_parallel_size up to the NeuronCores of one instance, or a newer image."
+        )
+    if spec.framework is Framework.RAY_VLLM and image.family is Family.RAY and not (spec.ray and spec.ray.vllm_version):
+        yield f"image {spec.image} brings no vLLM; set ray.vllm_version, or use rayproject/ray-llm."
+
+
+def _weights(spec: EndpointSpec, image: EngineImage) -> Iterator[str]:
+    allowed = _WEIGHTS_FROM.get(spec.framework)
+    if allowed is not None and spec.weights not in allowed:
+        yield (
+            f"weights={spec.weights} does not work with {spec.framework}: {_WEIGHTS_WHY[spec.framework]}; use "
+            f"{' or '.join(sorted(source.value for source in allowed))}."
+        )
+    elif spec.weights is not WeightsSource.STREAM:
+        return
+    elif spec.accelerator is Accelerator.NEURON:
         yield "weights=stream does not work on neuron, whose engine reads local directories; use sync, mount or hub."
     elif image.cannot_stream:
         yield (
@@ -79,25 +155,62 @@ def _accelerators(spec: EndpointSpec) -> Iterator[str]:
     if devices < 1:
         yield f"resources.accelerators is 0, accelerator={spec.accelerator} needs at least 1."
         return
+    if spec.framework not in VLLM_BASED:
+        return
     tensor, pipeline = spec.engine.tensor_parallel_size or 1, spec.engine.pipeline_parallel_size or 1
-    wanted, there = tensor * pipeline, devices
-    unit = "GPUs"
+    pods = group_size(spec) if spec.framework is Framework.LWS_VLLM else 1
+    if pipeline % pods:
+        yield (
+            f"engine.pipeline_parallel_size {pipeline} cannot be shared by lws.size {pods} pods; "
+            f"allowed: a multiple of {pods}."
+        )
+        return
+    wanted, there, unit = tensor * pipeline // pods, devices, "GPUs"
     if spec.accelerator is Accelerator.NEURON:
-        per_chip = neuron_cores(spec.instance_type)[1]
-        there, unit = devices * per_chip, f"NeuronCores ({devices} chips of at most {per_chip})"
+        most = neuron_cores(spec.instance_type)[1]
+        there, unit = devices * most, f"NeuronCores ({devices} chips of at most {most})"
     if wanted > there:
         yield (
-            f"engine.tensor_parallel_size {tensor} times pipeline_parallel_size {pipeline} needs {wanted} workers, "
-            f"the pod has {there} {unit}; raise resources.accelerators or lower the sizes."
+            f"engine.tensor_parallel_size {tensor} times pipeline_parallel_size {pipeline} needs {wanted} workers"
+            f"{' per pod' if pods > 1 else ''}, the pod has {there} {unit}; raise resources.accelerators or lower the "
+            "sizes."
         )
 
 
-def _extra_arguments(options: VllmOptions) -> Iterator[str]:
-    named = {flag(name): name for name in type(options).model_fields if name != "extra_args"}
-    for argument in options.extra_args:
+def _sections(spec: EndpointSpec) -> Iterator[str]:
+    for framework, section in SECTIONS.items():
+        if getattr(spec, section) is not None and spec.framework is not framework:
+            yield f"{section} is for framework={framework} only, framework is {spec.framework}."
+    if spec.framework not in VLLM_BASED:
+        given = sorted(spec.engine.model_dump(exclude_defaults=True))
+        if given:
+            section = SECTIONS.get(spec.framework, "env")
+            yield f"engine.{given[0]} is an argument of vLLM, framework is {spec.framework}; use {section}."
+
+
+def _extra_arguments(spec: EndpointSpec) -> Iterator[str]:
+    named = {flag(name): name for name in VllmOptions.model_fields if name != "extra_args"}
+    for argument in spec.engine.extra_args:
         given = argument.partition("=")[0].replace("_", "-")
         if given in OWN_FLAGS:
             yield f"engine.extra_args may not hold {given}: the endpoint sets it itself."
         elif given in named or given.replace("--no-", "--", 1) in named:
             field = named.get(given) or named[given.replace("--no-", "--", 1)]
             yield f"engine.extra_args holds {given}; use engine.{field} instead."
+    if spec.framework in (Framework.RAY_VLLM, Framework.TRITON_VLLM):
+        try:
+            options_from_arguments(spec.engine.extra_args)
+        except ValueError as error:
+            yield f"engine.extra_args cannot be turned into {spec.framework}'s options: {error}."
+
+
+def _autoscaling(spec: EndpointSpec) -> Iterator[str]:
+    scaling = spec.autoscaling
+    if scaling is None:
+        return
+    if spec.framework is Framework.RAY_VLLM:
+        yield "autoscaling is for Deployments, ray-vllm scales by itself; use ray.autoscaling."
+    elif spec.framework not in DEPLOYMENT_BASED or (spec.nim is not None and spec.nim.operator):
+        yield f"autoscaling is for Deployments, {spec.framework} is none here; set replicas."
+    elif scaling.by == "aibrix" and spec.framework is not Framework.AIBRIX:
+        yield f"autoscaling.by=aibrix is for framework=aibrix, framework is {spec.framework}; use hpa or keda."

@@ -6,7 +6,7 @@ from typing import Any
 
 from serving import nodes as node_rules
 from serving.errors import InferenceError, PreflightError
-from serving.frameworks.images import EXAMPLES
+from serving.frameworks.defaults import default_image
 from serving.frameworks.resources import INSTANCE_TYPE_LABEL, node_selector, tolerations
 from serving.nodes import number
 from serving.quantities import parse
@@ -119,8 +119,8 @@ def _accelerators(spec: EndpointSpec, nodes: Sequence[Object]) -> Iterator[Findi
             True,
             "nodes.no-accelerator",
             f"Endpoint {spec.name} needs {wanted} {resource} and {where} offers that resource.",
-            f"Add {spec.accelerator} nodes, or install {_PLUGINS[spec.accelerator]} on those that are there; to try "
-            f"it out without, use accelerator=cpu with an image such as {EXAMPLES[Accelerator.CPU]}.",
+            f"Add {spec.accelerator} nodes, or install {_PLUGINS[spec.accelerator]} on those that are there"
+            f"{_try_out(spec)}.",
         )
     elif most < wanted:
         yield Finding(
@@ -130,6 +130,11 @@ def _accelerators(spec: EndpointSpec, nodes: Sequence[Object]) -> Iterator[Findi
             f"Lower resources.accelerators and engine.tensor_parallel_size to at most {number(most)}, or add a larger "
             "node.",
         )
+
+
+def _try_out(spec: EndpointSpec) -> str:
+    image = default_image(spec.framework, Accelerator.CPU)
+    return f"; to try it out without, use accelerator=cpu with an image such as {image}" if image else ""
 
 
 def _plain(spec: EndpointSpec, nodes: Sequence[Object]) -> Iterator[Finding]:

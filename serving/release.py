@@ -7,11 +7,20 @@ one is proved before the endpoint's own Service points at it.
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from serving.models import PinnedModel, StagedModel
 from serving.spec import EndpointSpec
 
-_NOT_IN_PODS = {"name", "namespace", "replicas", "preset"}
+_NOT_IN_PODS: dict[str, Any] = {
+    "namespace": True,
+    "replicas": True,
+    "preset": True,
+    "autoscaling": True,
+    "pod": {"service_annotations"},
+}
+_ENDPOINT_PART = 36
+"""Letters of the endpoint's name in the release's: a RayService may have 47 in all."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +42,15 @@ class Release:
 
     @property
     def name(self) -> str:
-        """Name of the release's objects: workload, candidate Service and what they need."""
-        return f"{self.endpoint}-{self.id}"
+        """Name of the release's objects: workload, candidate Service and what they need; at most 47 letters."""
+        return f"{self.endpoint[:_ENDPOINT_PART].rstrip('-')}-{self.id}"
 
 
 def release_of(spec: EndpointSpec, model: PinnedModel, staged: StagedModel | None, *, run: str = "") -> Release:
     """Names the release of `model` with `spec`.
 
-    What changes no pod (replicas, preset) changes no release; fields at their default do not count, so that a new
-    field of a later version renames nothing.
+    What changes no pod (replicas, autoscaling, preset) changes no release; fields at their default do not count, so
+    that a new field of a later version renames nothing.
     """
     document = spec.model_dump(mode="json", exclude=_NOT_IN_PODS, exclude_defaults=True)
     document["model"] = [model.repo_id, model.commit]

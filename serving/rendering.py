@@ -2,32 +2,48 @@
 
 from collections.abc import Callable
 
-from serving.errors import InputError
-from serving.frameworks import vllm
-from serving.frameworks.workload import Manifest, endpoint_service
+from serving.frameworks import llama_cpp, lws, nim, triton, vllm
+from serving.frameworks.workload import PLAIN_DOOR, Door, Manifest, endpoint_services
 from serving.models import StagedModel
 from serving.release import Release
 from serving.spec import EndpointSpec, Framework
 
 Renderer = Callable[[EndpointSpec, StagedModel | None, Release], list[Manifest]]
 
-RENDERERS: dict[Framework, Renderer] = {Framework.VLLM: vllm.render}
+RENDERERS: dict[Framework, Renderer] = {
+    Framework.VLLM: vllm.render,
+    Framework.AIBRIX: vllm.render,
+    Framework.TRITON_VLLM: triton.render,
+    Framework.LWS_VLLM: lws.render,
+    Framework.NIM: nim.render,
+    Framework.LLAMA_CPP: llama_cpp.render,
+}
 
 
 def render(spec: EndpointSpec, staged: StagedModel | None, release: Release) -> list[Manifest]:
-    """Returns the manifests of an endpoint with its framework's renderer, in the order in which they are applied.
+    """Returns the manifests of a release with its framework's renderer, in the order in which they are applied.
 
     Raises:
         InputError: The spec holds a combination that cannot work.
     """
-    renderer = RENDERERS.get(spec.framework)
-    if renderer is None:
-        raise InputError(
-            f"Framework {spec.framework} has no renderer.", fix=f"Use one of {', '.join(sorted(RENDERERS))}."
-        )
-    return renderer(spec, staged, release)
+    return RENDERERS[spec.framework](spec, staged, release)
 
 
 def render_endpoint(spec: EndpointSpec, release: Release) -> Manifest:
     """Returns the endpoint's own Service, pointing at this release: applying it promotes the release."""
-    return endpoint_service(spec, release)
+    return endpoint_services(spec, release, _door(spec))[0]
+
+
+def render_aliases(spec: EndpointSpec, release: Release) -> list[Manifest]:
+    """Returns the Services under which users of the chart know the endpoint besides (``…-leader``, ``…-serve-svc``).
+
+    They are applied together with `render_endpoint`.
+    """
+    return endpoint_services(spec, release, _door(spec))[1:]
+
+
+def _door(spec: EndpointSpec) -> Door:
+    if spec.framework is Framework.AIBRIX:
+        return vllm.door(spec)
+    doors = {Framework.TRITON_VLLM: triton.DOOR, Framework.LWS_VLLM: lws.DOOR}
+    return doors.get(spec.framework, PLAIN_DOOR)

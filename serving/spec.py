@@ -6,7 +6,42 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from serving.models import ModelSource
+from serving.options import (
+    Autoscaling,
+    DiffusersOptions,
+    LlamaCppOptions,
+    LwsOptions,
+    NimOptions,
+    ObjectName,
+    PodOptions,
+    RayOptions,
+    VllmOptions,
+)
 from serving.quantities import Quantity, parse
+
+__all__ = [
+    "DEPLOYMENT_BASED",
+    "SECTIONS",
+    "VLLM_BASED",
+    "Accelerator",
+    "Autoscaling",
+    "DiffusersOptions",
+    "DnsLabel",
+    "EndpointName",
+    "EndpointSpec",
+    "EnvName",
+    "Framework",
+    "LabelValue",
+    "LlamaCppOptions",
+    "LwsOptions",
+    "NimOptions",
+    "ObjectName",
+    "PodOptions",
+    "RayOptions",
+    "Resources",
+    "VllmOptions",
+    "WeightsSource",
+]
 
 
 class Framework(StrEnum):
@@ -19,6 +54,7 @@ class Framework(StrEnum):
     LWS_VLLM = "lws-vllm"
     DIFFUSERS = "diffusers"
     NIM = "nim"
+    LLAMA_CPP = "llama-cpp"
 
 
 class Accelerator(StrEnum):
@@ -56,33 +92,8 @@ EndpointName = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]*[a-z0
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256)]
 """Name of an environment variable."""
 
-ObjectName = Annotated[str, StringConstraints(pattern=r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?)?$", max_length=253)]
-"""Name of a Kubernetes object, or empty."""
-
 LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([\w.-]*[A-Za-z0-9])?)?$", max_length=63)]
 """What a Kubernetes label may hold; may be empty."""
-
-
-class VllmOptions(BaseModel):
-    """Engine arguments of vLLM; the names are vLLM's own. What is None is left to the engine."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    max_model_len: int | None = Field(default=None, gt=0, description="Longest prompt plus answer, tokens")
-    gpu_memory_utilization: float | None = Field(
-        default=None, gt=0, le=1, description="Share of the accelerator's memory that the engine may use"
-    )
-    tensor_parallel_size: int | None = Field(default=None, gt=0, description="Accelerators that share each layer")
-    pipeline_parallel_size: int | None = Field(default=None, gt=0, description="Groups of layers one after the other")
-    max_num_seqs: int | None = Field(default=None, gt=0, description="Requests computed at the same time")
-    max_num_batched_tokens: int | None = Field(default=None, gt=0, description="Tokens in one engine step")
-    dtype: str | None = Field(default=None, description="auto, bfloat16, float16 or float32")
-    quantization: str | None = Field(default=None, description="For example fp8 or awq; by default what the model says")
-    enable_prefix_caching: bool | None = Field(default=None, description="Reuse the cache of shared prompt beginnings")
-    tokenizer_pool_size: int | None = Field(default=None, ge=0, description="Neuron images up to vLLM 0.9 only")
-    max_parallel_loading_workers: int | None = Field(default=None, gt=0, description="Neuron images up to 0.9 only")
-    trust_remote_code: bool = Field(default=False, description="Run Python code that the model's repository brings")
-    extra_args: tuple[str, ...] = Field(default=(), description="Further arguments, passed on as they are")
 
 
 class Resources(BaseModel):
@@ -120,6 +131,8 @@ class EndpointSpec(BaseModel):
             identity (S3-compatible stores); empty: none.
         shared_memory: Size of ``/dev/shm``; empty: 2Gi per accelerator.
         startup_seconds: Longest load; None: computed from the model's bytes.
+        ray: For ray-vllm only; so are the following for the framework that they are called after.
+        autoscaling: None: `replicas` pods, always.
         preset: Catalogue entry that this came from; empty: none.
     """
 
@@ -143,4 +156,31 @@ class EndpointSpec(BaseModel):
     store_secret: ObjectName = ""
     shared_memory: Quantity = ""
     startup_seconds: int | None = Field(default=None, ge=1, le=7 * 24 * 3600)
+    ray: RayOptions | None = None
+    lws: LwsOptions | None = None
+    diffusers: DiffusersOptions | None = None
+    nim: NimOptions | None = None
+    llama_cpp: LlamaCppOptions | None = None
+    autoscaling: Autoscaling | None = None
+    pod: PodOptions = PodOptions()
     preset: LabelValue = ""
+
+
+SECTIONS: dict[Framework, str] = {
+    Framework.RAY_VLLM: "ray",
+    Framework.LWS_VLLM: "lws",
+    Framework.DIFFUSERS: "diffusers",
+    Framework.NIM: "nim",
+    Framework.LLAMA_CPP: "llama_cpp",
+}
+"""The part of a spec that belongs to one framework alone."""
+
+VLLM_BASED = frozenset(
+    {Framework.VLLM, Framework.RAY_VLLM, Framework.TRITON_VLLM, Framework.AIBRIX, Framework.LWS_VLLM}
+)
+"""Frameworks whose engine is vLLM, and takes `EndpointSpec.engine`."""
+
+DEPLOYMENT_BASED = frozenset(
+    {Framework.VLLM, Framework.TRITON_VLLM, Framework.AIBRIX, Framework.DIFFUSERS, Framework.NIM, Framework.LLAMA_CPP}
+)
+"""Frameworks whose workload is a Deployment: these can be scaled by an autoscaler of Kubernetes."""

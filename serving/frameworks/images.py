@@ -1,14 +1,15 @@
-"""What is known of the container images that serve: for which accelerator, which vLLM, with which loaders.
+"""What is known of the container images that serve, from their names: for which accelerator, which engine version.
 
 Sources: the images' Dockerfiles (vllm-project/vllm ``docker/Dockerfile``, ``docker/Dockerfile.cpu``;
-aws/deep-learning-containers ``vllm/x86_64/gpu/Dockerfile``) and the AWS Neuron documentation.
+aws/deep-learning-containers ``vllm/x86_64/gpu/Dockerfile``; ray-project/ray ``docker``; ggml-org/llama.cpp
+``.devops``), NVIDIA's NGC catalogue and the AWS Neuron documentation.
 """
 
 import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from serving.spec import Accelerator, Framework, WeightsSource
+from serving.spec import Accelerator
 
 Version = tuple[int, ...]
 
@@ -18,24 +19,33 @@ STREAMER_SINCE: Version = (0, 9, 0)
 DEVICE_FLAG_BEFORE: Version = (0, 10, 0)
 """vLLM finds its device by itself; ``--device`` was deprecated in 0.9 and is gone since 0.10."""
 
+MULTI_NODE_SINCE: Version = (0, 12, 0)
+"""From here on vLLM spans nodes by itself (``--nnodes``); before it needs Ray, which its images carried until 0.18."""
+
 
 class Family(StrEnum):
-    """Who built the image."""
+    """What an image holds, and who built it."""
 
-    UPSTREAM = "upstream"
-    AWS = "aws"
+    UPSTREAM = "vllm-openai"
+    AWS = "aws-vllm"
     NEURON = "neuron"
     CPU = "cpu"
+    RAY = "ray"
+    RAY_LLM = "ray-llm"
+    TRITON = "triton"
+    DIFFUSERS = "diffusers"
+    NIM = "nim"
+    LLAMA_CPP = "llama.cpp"
     OTHER = "other"
 
 
 @dataclass(frozen=True)
 class EngineImage:
-    """A vLLM image.
+    """An image.
 
     Attributes:
-        accelerator: What it was built for; None if that is not known.
-        version: vLLM's version; empty if the tag does not say it.
+        accelerator: What it was built for; None if it is not known or does not matter.
+        version: Version in its tag; empty if the tag does not say it.
     """
 
     name: str
@@ -51,7 +61,7 @@ class EngineImage:
     @property
     def cannot_stream(self) -> bool:
         """Whether the image is known to be unable to read weights from S3 by itself."""
-        if self.family is Family.NEURON or self.accelerator is Accelerator.NEURON:
+        if self.accelerator is Accelerator.NEURON:
             return True
         return self.family is Family.UPSTREAM and not self.streams
 
@@ -60,13 +70,10 @@ class EngineImage:
         """Whether vLLM of this version still has ``--device``."""
         return bool(self.version) and self.version < DEVICE_FLAG_BEFORE
 
-
-EXAMPLES = {
-    Accelerator.GPU: "public.ecr.aws/deep-learning-containers/vllm:0.10.2-gpu-py312-ec2 or vllm/vllm-openai:v0.11.0",
-    Accelerator.NEURON: "public.ecr.aws/q9t5s3a7/vllm-neuron-release-repo:v0.9.1",
-    Accelerator.CPU: "public.ecr.aws/q9t5s3a7/vllm-cpu-release-repo:v0.17.1",
-}
-"""An image that works, for the sentence that refuses one that does not."""
+    @property
+    def spans_nodes(self) -> bool:
+        """Whether vLLM of this version spans nodes without Ray; an unknown version counts as new."""
+        return not self.version or self.version >= MULTI_NODE_SINCE
 
 
 def split_reference(image: str) -> tuple[str, str]:
@@ -79,36 +86,34 @@ def split_reference(image: str) -> tuple[str, str]:
 
 
 def engine_image(image: str) -> EngineImage:
-    """Tells what is known of a vLLM image from its name."""
+    """Tells what is known of an image from its name."""
     repository, tag = split_reference(image)
     family, accelerator = _family(repository.lower(), tag.lower())
     return EngineImage(name=image, family=family, accelerator=accelerator, version=_version(tag))
 
 
-def default_weights(framework: Framework, accelerator: Accelerator, image: str) -> WeightsSource:
-    """Returns where a container of this image gets its weights from unless the user says otherwise.
-
-    ``stream`` where the image is known to read S3 by itself; ``sync`` (verified against the manifest, and works with
-    every image) elsewhere; ``hub`` for NIM, whose containers fetch their own profile of a model.
-    """
-    if framework is Framework.NIM:
-        return WeightsSource.HUB
-    reads_s3 = framework in (Framework.VLLM, Framework.AIBRIX, Framework.LWS_VLLM)
-    if reads_s3 and accelerator is Accelerator.GPU and engine_image(image).streams:
-        return WeightsSource.STREAM
-    return WeightsSource.SYNC
+# (family, accelerator, pattern of "repository:tag"); the first that matches counts.
+_FAMILIES: tuple[tuple[Family, Accelerator | None, str], ...] = (
+    (Family.NEURON, Accelerator.NEURON, r"[^/]*neuron[^/]*$"),
+    (Family.NIM, Accelerator.GPU, r"^nvcr\.io/nim/"),
+    (Family.TRITON, Accelerator.GPU, r"^nvcr\.io/nvidia/tritonserver:"),
+    (Family.LLAMA_CPP, Accelerator.GPU, r"/llama\.cpp:[^/]*cuda"),
+    (Family.LLAMA_CPP, Accelerator.CPU, r"/llama\.cpp:"),
+    (Family.DIFFUSERS, Accelerator.CPU, r"/diffusers-[^/]*cpu[^/]*$"),
+    (Family.DIFFUSERS, Accelerator.GPU, r"/diffusers-[^/]*cuda[^/]*$"),
+    (Family.CPU, Accelerator.CPU, r"(/[^/:]*cpu[^/:]*:|:([^/]*-)?cpu(-[^/]*)?$)"),
+    (Family.RAY_LLM, Accelerator.GPU, r"(^|/)rayproject/ray-llm:"),
+    (Family.RAY, None, r"(^|/)rayproject/ray(-ml)?:"),
+    (Family.AWS, Accelerator.GPU, r"(deep-learning-containers|\.dkr\.ecr\.[^/]*)/vllm:"),
+    (Family.UPSTREAM, Accelerator.GPU, r"(^|^docker\.io/)vllm/vllm-openai:"),
+)
 
 
 def _family(repository: str, tag: str) -> tuple[Family, Accelerator | None]:
-    last = repository.rsplit("/", 1)[-1]
-    if "neuron" in last or "neuron" in tag:
-        return Family.NEURON, Accelerator.NEURON
-    if "cpu" in last or re.search(r"(^|-)cpu(-|$)", tag):
-        return Family.CPU, Accelerator.CPU
-    if re.search(r"(^|/)deep-learning-containers/vllm$", repository) or re.search(r"\.dkr\.ecr\..*/vllm$", repository):
-        return Family.AWS, Accelerator.GPU
-    if repository in ("vllm/vllm-openai", "docker.io/vllm/vllm-openai"):
-        return Family.UPSTREAM, Accelerator.GPU
+    reference = f"{repository}:{tag}"
+    for family, accelerator, pattern in _FAMILIES:
+        if re.search(pattern, reference):
+            return family, accelerator
     return Family.OTHER, None
 
 

@@ -29,7 +29,15 @@ def selector(release: Release) -> dict[str, str]:
 
 
 def pod_labels(spec: EndpointSpec, release: Release) -> dict[str, str]:
-    """Returns the labels of the pods: only what belongs to the release, so that nothing else starts a rollout."""
+    """Returns the labels of the pods: only what belongs to the release, so that nothing else starts a rollout.
+
+    The user's own come first: ours, which selectors rely on, win.
+    """
+    return spec.pod.labels | identity(spec, release)
+
+
+def identity(spec: EndpointSpec, release: Release) -> dict[str, str]:
+    """Returns the labels that say what something belongs to."""
     return {
         "app.kubernetes.io/name": spec.framework.value,
         "app.kubernetes.io/instance": release.name,
@@ -44,7 +52,7 @@ def pod_labels(spec: EndpointSpec, release: Release) -> dict[str, str]:
 
 def object_labels(spec: EndpointSpec, release: Release) -> dict[str, str]:
     """Returns the labels of every object of the endpoint."""
-    labels = pod_labels(spec, release)
+    labels = identity(spec, release)
     if spec.preset:
         labels[PRESET_LABEL] = spec.preset
     return labels

@@ -9,12 +9,6 @@ from serving.spec import Accelerator, EndpointSpec, WeightsSource
 STARTUP_PERIOD = 2
 """Seconds between startup probes: also how late a finished load is noticed at most."""
 
-DRAIN_DELAY = 10
-"""Seconds that a terminating pod still answers, until every proxy has learned that it goes."""
-
-TERMINATION_GRACE = 120
-"""Seconds for requests in flight, the delay included."""
-
 NODE_AND_IMAGE = 1800
 """Seconds for a node to be provisioned and a serving image (10 GB and more) to be pulled."""
 
@@ -104,6 +98,10 @@ def http_probes(
     }
 
 
-def drain() -> dict[str, Any]:
-    """Returns the lifecycle hook that lets connections move away before the server is told to stop."""
-    return {"preStop": {"sleep": {"seconds": DRAIN_DELAY}}}
+def drain(seconds: int) -> dict[str, Any]:
+    """Returns the lifecycle hook that lets connections move away before the server is told to stop.
+
+    Args:
+        seconds: Time until every proxy has learned that the pod goes; 0 for none.
+    """
+    return {"preStop": {"sleep": {"seconds": seconds}}} if seconds else {}

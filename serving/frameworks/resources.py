@@ -6,6 +6,7 @@ from serving.quantities import GIB, gibibytes
 from serving.spec import Accelerator, EndpointSpec
 
 INSTANCE_TYPE_LABEL = "node.kubernetes.io/instance-type"
+ARCHITECTURE_LABEL = "kubernetes.io/arch"
 
 
 def requests_and_limits(
@@ -46,15 +47,29 @@ def disk_for(total_bytes: int) -> int:
 
 
 def tolerations(spec: EndpointSpec) -> list[dict[str, str]]:
-    """Returns what lets the pod onto nodes that are kept for its accelerator."""
-    if not spec.accelerator.resource:
-        return []
-    return [{"key": spec.accelerator.resource, "operator": "Exists", "effect": "NoSchedule"}]
+    """Returns what lets the pod onto nodes that are kept for its accelerator, and what the user added."""
+    own = []
+    if spec.accelerator.resource:
+        own.append({"key": spec.accelerator.resource, "operator": "Exists", "effect": "NoSchedule"})
+    further = [entry.model_dump(exclude_defaults=True, mode="json") for entry in spec.pod.tolerations]
+    return own + [entry for entry in further if entry not in own]
 
 
 def node_selector(spec: EndpointSpec) -> dict[str, str]:
     """Returns the node labels that the pod insists on."""
-    return {INSTANCE_TYPE_LABEL: spec.instance_type} if spec.instance_type else {}
+    wanted = dict(spec.pod.node_selector)
+    if spec.instance_type:
+        wanted[INSTANCE_TYPE_LABEL] = spec.instance_type
+    if spec.pod.architecture:
+        wanted[ARCHITECTURE_LABEL] = spec.pod.architecture
+    return wanted
+
+
+def near(labels: dict[str, str]) -> dict[str, Any]:
+    """Returns the wish to stand in the zone of the pods with these labels; a wish only."""
+    term = {"topologyKey": "topology.kubernetes.io/zone", "labelSelector": {"matchLabels": labels}}
+    preferred = [{"weight": 100, "podAffinityTerm": term}]
+    return {"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}
 
 
 def spread(labels: dict[str, str]) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ def test_render_prints_manifests_that_can_be_read_back(capsys: pytest.CaptureFix
     assert "&id" not in shown
     manifests = {manifest["kind"]: manifest for manifest in yaml.safe_load_all(shown)}
     deployment = manifests["Deployment"]
-    assert deployment["metadata"]["name"] == "mine"
+    assert deployment["metadata"]["name"].startswith("mine-")
     assert deployment["spec"]["replicas"] == 3
     assert deployment["metadata"]["labels"]["inference-flows/commit"] == COMMIT
     container = deployment["spec"]["template"]["spec"]["containers"][0]

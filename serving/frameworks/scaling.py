@@ -1,0 +1,139 @@
+"""Autoscalers for Deployments, on the engine's own metrics."""
+
+from typing import Any
+
+from serving.frameworks.labels import object_labels
+from serving.frameworks.workload import Manifest
+from serving.options import Autoscaling
+from serving.release import Release
+from serving.spec import EndpointSpec, Framework
+
+# What each engine calls a metric (vLLM and NIM documentation; llama.cpp's server README; our own image server).
+_VLLM = {
+    "requests-waiting": "vllm:num_requests_waiting",
+    "requests-running": "vllm:num_requests_running",
+    "cache-usage": "vllm:gpu_cache_usage_perc",
+}
+METRICS: dict[Framework, dict[str, str]] = {
+    Framework.VLLM: _VLLM,
+    Framework.AIBRIX: _VLLM,
+    Framework.TRITON_VLLM: {
+        "requests-waiting": "nv_inference_pending_request_count",
+        "requests-running": "vllm:num_requests_running",
+        "cache-usage": "vllm:gpu_cache_usage_perc",
+    },
+    Framework.NIM: {
+        "requests-waiting": "num_requests_waiting",
+        "requests-running": "num_requests_running",
+        "cache-usage": "gpu_cache_usage_perc",
+    },
+    Framework.DIFFUSERS: {
+        "requests-waiting": "diffusers_requests_waiting",
+        "requests-running": "diffusers_requests_running",
+    },
+    Framework.LLAMA_CPP: {
+        "requests-waiting": "llamacpp:requests_deferred",
+        "requests-running": "llamacpp:requests_processing",
+    },
+}
+
+
+def scaler(spec: EndpointSpec, release: Release) -> list[Manifest]:
+    """Returns the autoscaler's manifest; none where the number of replicas is fixed."""
+    if spec.autoscaling is None:
+        return []
+    make = {"hpa": _hpa, "keda": _keda, "aibrix": _aibrix}[spec.autoscaling.by]
+    metric = METRICS[spec.framework][spec.autoscaling.metric]
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": release.name}
+    api_version, kind, body = make(spec, spec.autoscaling, metric, target)
+    metadata = {"name": release.name, "namespace": spec.namespace, "labels": object_labels(spec, release)}
+    return [{"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": body}]
+
+
+def _hpa(
+    spec: EndpointSpec,  # noqa: ARG001
+    scaling: Autoscaling,
+    metric: str,
+    target: dict[str, str],
+) -> tuple[str, str, dict[str, Any]]:
+    """HorizontalPodAutoscaler on a pod metric, as the Prometheus adapter offers it (a colon becomes ``_``)."""
+    return (
+        "autoscaling/v2",
+        "HorizontalPodAutoscaler",
+        {
+            "scaleTargetRef": target,
+            "minReplicas": scaling.min_replicas,
+            "maxReplicas": scaling.max_replicas,
+            "metrics": [
+                {
+                    "type": "Pods",
+                    "pods": {
+                        "metric": {"name": metric.replace(":", "_")},
+                        "target": {"type": "AverageValue", "averageValue": quantity(scaling.target)},
+                    },
+                }
+            ],
+            "behavior": {"scaleDown": {"stabilizationWindowSeconds": scaling.cooldown_seconds}},
+        },
+    )
+
+
+def _keda(
+    spec: EndpointSpec, scaling: Autoscaling, metric: str, target: dict[str, str]
+) -> tuple[str, str, dict[str, Any]]:
+    """ScaledObject on PromQL: the metric summed over the endpoint's pods, the target per pod."""
+    query = scaling.query or f'sum({metric}{{namespace="{spec.namespace}",pod=~"{target["name"]}-.*"}})'
+    trigger = {
+        "type": "prometheus",
+        "metricType": "AverageValue",
+        "metadata": {"serverAddress": scaling.prometheus, "query": query, "threshold": plain(scaling.target)},
+    }
+    return (
+        "keda.sh/v1alpha1",
+        "ScaledObject",
+        {
+            "scaleTargetRef": target,
+            "minReplicaCount": scaling.min_replicas,
+            "maxReplicaCount": scaling.max_replicas,
+            "cooldownPeriod": scaling.cooldown_seconds,
+            "triggers": [trigger],
+        },
+    )
+
+
+def _aibrix(
+    spec: EndpointSpec,  # noqa: ARG001
+    scaling: Autoscaling,
+    metric: str,
+    target: dict[str, str],
+) -> tuple[str, str, dict[str, Any]]:
+    return (
+        "autoscaling.aibrix.ai/v1alpha1",
+        "PodAutoscaler",
+        {
+            "scaleTargetRef": target,
+            "minReplicas": scaling.min_replicas,
+            "maxReplicas": scaling.max_replicas,
+            "scalingStrategy": "KPA",
+            "metricsSources": [
+                {
+                    "metricSourceType": "pod",
+                    "protocolType": "http",
+                    "port": "8000",
+                    "path": "metrics",
+                    "targetMetric": metric.removeprefix("vllm:"),
+                    "targetValue": plain(scaling.target),
+                }
+            ],
+        },
+    )
+
+
+def quantity(value: float) -> str:
+    """Returns a number as a Kubernetes quantity: ``5``, ``500m``."""
+    return str(int(value)) if value == int(value) else f"{round(value * 1000)}m"
+
+
+def plain(value: float) -> str:
+    """Returns a number as text without needless digits."""
+    return f"{value:g}"
