@@ -94,6 +94,8 @@ def _bind(arguments: Arguments) -> socket.socket:
     except OSError as error:
         frames = (("vllm/entrypoints/openai/api_server.py", "create_server_socket"),)
         raise errors.EngineError("OSError", f"[Errno {error.errno}] {error.strerror}", frames=frames) from None
+    host, port = bound.getsockname()[:2]
+    log.api_server(f"Listening socket is bound to {host}:{port}")
     return bound
 
 
