@@ -8,9 +8,9 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import uvicorn
 import yaml
@@ -23,9 +23,12 @@ from sandbox.kubernetes.certificates import Certificates, make_certificates, wri
 from sandbox.kubernetes.cluster import Cluster
 from sandbox.kubernetes.garbage import GarbageCollector
 from sandbox.kubernetes.housekeeping import DefinitionKeeper, NamespaceKeeper, QuotaKeeper
-from sandbox.kubernetes.node.config import ImageConfig, NodeConfig
 from sandbox.kubernetes.resources import Registry
 from sandbox.kubernetes.store import Store
+
+if TYPE_CHECKING:
+    from sandbox.kubernetes.controllers import JobTimings
+    from sandbox.kubernetes.node import Fleet, ImageConfig, NodeConfig, NodeTimings
 
 T = TypeVar("T")
 Manifest = dict[str, Any]
@@ -43,18 +46,22 @@ class KubernetesConfig:
         port: 0 for a free one.
         tls: Serve HTTPS with a certificate of the sandbox's own authority.
         nodes: The machines of the cluster.
-        images: The images that its nodes can run.
-        node_env: Environment of every pod's processes beneath what the pod says.
+        images: The images that its nodes can run, first match first.
+        node_env: Environment of all nodes: every container has it beneath its own and its node's.
         controllers: Run Deployments, Jobs, Services and pods; without, the server only stores and answers.
+        node_timings: How long nodes wait for what; None for the sandbox's own pace.
+        job_timings: Pauses between the pods of a failing Job; None for the sandbox's own pace.
     """
 
     state_dir: Path
     port: int = 0
     tls: bool = True
-    nodes: tuple[NodeConfig, ...] = ()
-    images: tuple[ImageConfig, ...] = ()
+    nodes: "tuple[NodeConfig, ...]" = ()
+    images: "tuple[ImageConfig, ...]" = ()
     node_env: Mapping[str, str] = field(default_factory=dict, repr=False)
     controllers: bool = True
+    node_timings: "NodeTimings | None" = None
+    job_timings: "JobTimings | None" = None
 
 
 class KubernetesServer:
@@ -68,9 +75,15 @@ class KubernetesServer:
     """
 
     def __init__(
-        self, url: str, api: ApiServer, loop: asyncio.AbstractEventLoop, config: KubernetesConfig, ca_file: Path | None
+        self,
+        url: str,
+        api: ApiServer,
+        loop: asyncio.AbstractEventLoop,
+        config: KubernetesConfig,
+        ca_file: Path | None,
+        fleet: "Fleet | None",
     ) -> None:
-        self.url, self.ca_file = url, ca_file
+        self.url, self.ca_file, self._fleet = url, ca_file, fleet
         self._api, self._loop, self._config = api, loop, config
         self.admin_token = api.backend.tokens.issue(_ADMIN, [ADMINS])
         self.kubeconfig = self.write_kubeconfig(self.admin_token, "kubeconfig")
@@ -87,6 +100,17 @@ class KubernetesServer:
 
         self._loop.call_soon_threadsafe(run)
         return result.result(timeout=30)
+
+    def with_nodes(self, function: "Callable[[Fleet], T]") -> T:
+        """Run `function` with the nodes on the server's event loop: lose one, add one; its result.
+
+        Raises:
+            RuntimeError: the server runs without controllers and nodes.
+        """
+        fleet = self._fleet
+        if fleet is None:
+            raise RuntimeError("this cluster runs without nodes (controllers=False)")
+        return self.call(lambda _: function(fleet))
 
     def add_token(self, user: str, groups: Sequence[str] = (), *, expired: bool = False) -> str:
         """A bearer token for a user; one that has expired already when told so."""
@@ -176,29 +200,49 @@ class _Runner:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         config = self._config
         certificates = make_certificates(config.state_dir) if config.tls else None
-        listener = socket.create_server(("127.0.0.1", config.port))
-        port = listener.getsockname()[1]
-        backend = Backend(Store(), Registry(), Tokens(), address=f"127.0.0.1:{port}")
-        api = ApiServer(backend)
         ca_text = certificates.ca.read_text() if certificates else ""
+        listener = socket.create_server(("127.0.0.1", config.port))
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        backend = Backend(Store(), Registry(), Tokens(), address=address)
+        api = ApiServer(backend)
         populate(backend.cluster, backend.registry, ca_text)
-        url = f"{'https' if config.tls else 'http'}://127.0.0.1:{port}"
+        fleet = _fleet(config, backend) if config.controllers else None
+        backend.runtime = fleet
+        url = f"{'https' if config.tls else 'http'}://{address}"
         ca_file = certificates.ca if certificates else None
-        server = KubernetesServer(url, api, self._loop, config, ca_file)
+        server = KubernetesServer(url, api, self._loop, config, ca_file, fleet)
         web = _web_server(api, certificates)
         serving = asyncio.create_task(web.serve([listener]))
-        background = [asyncio.create_task(_guarded(name, work)) for name, work in _keepers(backend, ca_text).items()]
-        while not web.started and not serving.done():
-            await asyncio.sleep(0.005)
-        self.started.set_result(server)
-        await asyncio.wait([asyncio.create_task(self._stop.wait()), serving], return_when=asyncio.FIRST_COMPLETED)
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
-        backend.watches.cut()
-        web.should_exit = True
-        await serving
-        await backend.close()
+        nodes = [asyncio.create_task(_guarded("nodes", fleet.run()))] if fleet else []
+        keepers = [asyncio.create_task(_guarded(*named)) for named in _keepers(backend, ca_text, config).items()]
+        try:
+            while not web.started:
+                if serving.done():
+                    raise RuntimeError("the sandbox's API server could not start") from serving.exception()
+                await asyncio.sleep(0.005)
+            self.started.set_result(server)
+            await self._stop.wait()
+        finally:
+            # The controllers first: they would replace the pods that go with their nodes.
+            await _cancel(*keepers)
+            await _cancel(*nodes)
+            backend.watches.cut()
+            web.should_exit = True
+            await asyncio.wait([serving])
+            await backend.close()
+
+
+async def _cancel(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _fleet(config: KubernetesConfig, backend: Backend) -> "Fleet":
+    from sandbox.kubernetes.node import Fleet
+
+    nodes = [replace(one, env={**config.node_env, **one.env}) for one in config.nodes]
+    return Fleet(backend.cluster, nodes, config.images, config.state_dir / "pods", config.node_timings)
 
 
 def _web_server(api: ApiServer, certificates: Certificates | None) -> uvicorn.Server:
@@ -222,15 +266,20 @@ def _web_server(api: ApiServer, certificates: Certificates | None) -> uvicorn.Se
     )
 
 
-def _keepers(backend: Backend, ca_text: str) -> dict[str, Coroutine[Any, Any, None]]:
-    """What runs in every cluster, controllers or not."""
+def _keepers(backend: Backend, ca_text: str, config: KubernetesConfig) -> dict[str, Coroutine[Any, Any, None]]:
+    """What runs beside the server, by name."""
     store, cluster, registry = backend.store, backend.cluster, backend.registry
-    return {
+    found: dict[str, Coroutine[Any, Any, None]] = {
         "garbage collector": GarbageCollector(store, registry).run(),
         "namespace keeper": NamespaceKeeper(store, cluster, ca_text).run(),
         "definition keeper": DefinitionKeeper(store, cluster, registry).run(),
         "quota keeper": QuotaKeeper(store, cluster).run(),
     }
+    if config.controllers:
+        from sandbox.kubernetes.controllers import run_controllers
+
+        found["controllers"] = run_controllers(cluster, jobs=config.job_timings)
+    return found
 
 
 async def _guarded(name: str, work: Coroutine[Any, Any, None]) -> None:

@@ -147,7 +147,7 @@ class Writer:
             owned = decode(current)
             entries = self.ownership(resource, options).update(owned, current, changed)
         strategies.prepare_update(resource, current, changed, options.subresource)
-        if strategies.moves_generation(resource, current, changed):
+        if options.subresource != "status" and strategies.moves_generation(resource, current, changed):
             meta = changed["metadata"]
             meta["generation"] = before.get("generation", 0) + 1
         self._validate(resource, changed, current, options.subresource)

@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from sandbox.kubernetes import errors
-from sandbox.kubernetes.api import deletes, discovery, logs, mutations, openapi, proxy, reads, reviews, scale
+from sandbox.kubernetes.api import deletes, discovery, logs, mutations, openapi, reads, reviews, scale
 from sandbox.kubernetes.api.answers import JsonResponse, error_response, not_found_page
 from sandbox.kubernetes.api.backend import Backend, Call
 from sandbox.kubernetes.api.requests import Target, attributes, parse_path
@@ -160,7 +160,9 @@ class ApiServer:
                 raise errors.not_implemented(f"{call.resource.plural}/{name}")
             raise errors.unknown_resource()
         if name == "proxy":
-            return await proxy.proxy(self.backend, call)
+            from sandbox.kubernetes.api.proxy import proxy  # an HTTP client that is slow to load
+
+            return await proxy(self.backend, call)
         handlers: dict[tuple[str, str], Callable[[Backend, Call], Response]] = {
             ("status", "GET"): reads.read,
             ("status", "PUT"): mutations.replace,

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
 from starlette.requests import Request
 
 from sandbox.kubernetes.api.requests import Target
@@ -17,6 +16,9 @@ from sandbox.kubernetes.resources import Registry, Resource
 from sandbox.kubernetes.runtime import NodeRuntime
 from sandbox.kubernetes.store import Store
 from sandbox.kubernetes.writes import Writer
+
+if TYPE_CHECKING:
+    import aiohttp
 
 Manifest = dict[str, Any]
 
@@ -47,9 +49,11 @@ class Backend:
         self.authorizer = Authorizer(self.store)
         self._session: aiohttp.ClientSession | None = None
 
-    def session(self) -> aiohttp.ClientSession:
+    def session(self) -> "aiohttp.ClientSession":
         """The client with which requests go on to pods; opened when first needed."""
         if self._session is None:
+            import aiohttp
+
             # The backend's answer passes through as it is: no decompression, no redirects followed.
             self._session = aiohttp.ClientSession(
                 auto_decompress=False, timeout=aiohttp.ClientTimeout(total=None), cookie_jar=aiohttp.DummyCookieJar()
