@@ -12,8 +12,8 @@ from sandbox.kubernetes.store import Store
 Manifest = Mapping[str, Any]
 
 _SERVICE_ACCOUNT = "system:serviceaccount:"
-_PUBLIC_PATHS = ("/healthz", "/livez", "/readyz", "/version", "/version/")
-_DISCOVERY_PATHS = ("/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*", *_PUBLIC_PATHS)
+PUBLIC_PATHS = ("/healthz", "/livez", "/readyz", "/version", "/version/")
+DISCOVERY_PATHS = ("/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*", *PUBLIC_PATHS)
 SELF_RULES: tuple[Manifest, ...] = (
     {
         "verbs": ["create"],
@@ -72,7 +72,7 @@ class Authorizer:
         if ADMINS in user.groups:
             return Decision(allowed=True)
         if wanted.path:
-            paths = _DISCOVERY_PATHS if AUTHENTICATED in user.groups else _PUBLIC_PATHS
+            paths = DISCOVERY_PATHS if AUTHENTICATED in user.groups else PUBLIC_PATHS
             return Decision(wanted.verb == "get" and any(_path_matches(one, wanted.path) for one in paths))
         if AUTHENTICATED in user.groups and any(_allows(rule, wanted) for rule in SELF_RULES):
             return Decision(allowed=True)

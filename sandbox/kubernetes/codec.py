@@ -65,10 +65,11 @@ def problems(resource: Resource, obj: Manifest, old: Manifest | None, subresourc
         found = validation.validate(resource.kind, obj, old)
         return found + (validate_definition(obj) if resource is CRDS else [])
     if subresource == "status":
-        raw = resource.custom_type.raw.get("properties", {}).get("status", {})
+        whole = resource.custom_type.raw
+        raw = whole.get("properties", {}).get("status", {})
         if "status" not in obj:
             return []
-        return structural.validate(raw, obj["status"], (old or {}).get("status"), "status", "status.")
+        return structural.validate(raw, obj["status"], (old or {}).get("status"), "status", "status.", whole)
     found = names.metadata(obj["metadata"], resource.kind, custom=True)
     body = {name: value for name, value in obj.items() if name not in ("metadata", "status")}
     return found + structural.validate(resource.custom_type.raw, body, old, "")

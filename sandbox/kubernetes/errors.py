@@ -91,7 +91,8 @@ def invalid(group: str, kind: str, name: str, causes: Sequence[Cause]) -> ApiErr
     listed = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
     qualified = f"{kind}.{group}" if group else kind
     named = {"name": name} if name else {}
-    details = {**named, **({"group": group} if group else {}), "kind": kind, "causes": list(causes)}
+    typed = {"kind": kind} if kind else {}
+    details = {**named, **({"group": group} if group else {}), **typed, "causes": list(causes)}
     return ApiError(422, "Invalid", f'{qualified} "{name}" is invalid: {listed}', details)
 
 

@@ -111,7 +111,7 @@ def shown_list(resource: Resource, listed: Manifest, form: Form, include: str) -
             package = resource.group.partition(".")[0] or "core"
             listed_type = f"*{package}.{resource.kind}List"
             message = f"you requested PartialObjectMetadata, but the requested object is a list ({listed_type})"
-            raise ApiError(406, "NotAcceptable", message, {})
+            raise ApiError(406, "NotAcceptable", message)
     return listed
 
 

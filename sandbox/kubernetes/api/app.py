@@ -187,8 +187,9 @@ class ApiServer:
         if request.method != "GET":
             return not_found_page()
         match path.strip("/").split("/"):
-            case ["healthz" | "livez" | "readyz"]:
-                return PlainTextResponse("ok")
+            case ["healthz" | "livez" | "readyz" as check]:
+                verbose = "verbose" in request.query_params
+                return PlainTextResponse(f"[+]ping ok\n{check} check passed\n" if verbose else "ok")
             case ["version"]:
                 return JsonResponse(discovery.VERSION)
             case ["openapi", "v2"]:

@@ -158,9 +158,12 @@ def _yaml(body: bytes) -> Any:
     try:
         return yaml.load(body, _Loader)  # noqa: S506 - a safe loader without timestamps
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"line {mark.line + 1}: " if mark else ""
         problem = str(getattr(error, "problem", None) or error)
+        marks = [getattr(error, name, None) for name in ("context_mark", "problem_mark")]
+        # As the server's own parser counts: from 0, and not at all for the first line; scanner errors from 1.
+        number = next((mark.line for mark in marks if mark is not None and mark.line), 0)
+        number += isinstance(error, yaml.scanner.ScannerError) and number > 0
+        line = f"line {number}: " if number else ""
         if "expected the node content" in problem:
             problem = "did not find expected node content"
         message = f"error decoding YAML: error converting YAML to JSON: yaml: {line}{problem}"

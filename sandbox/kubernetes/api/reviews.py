@@ -10,7 +10,7 @@ from sandbox.kubernetes.api.answers import JsonResponse
 from sandbox.kubernetes.api.backend import Backend, Call
 from sandbox.kubernetes.api.requests import manager_name, parse_json, parse_yaml, write_parameters
 from sandbox.kubernetes.authn import ADMINS
-from sandbox.kubernetes.authz import Attributes
+from sandbox.kubernetes.authz import DISCOVERY_PATHS, Attributes
 from sandbox.kubernetes.codec import decoded
 from sandbox.kubernetes.naming import now
 from sandbox.kubernetes.objects import causes
@@ -84,10 +84,11 @@ def _rules(backend: Backend, call: Call) -> Response:
         {name: rule[name] for name in ("verbs", "apiGroups", "resources", "resourceNames") if rule.get(name)}
         for rule in backend.authorizer.rules(call.user, namespace)
     ]
-    paths = ["*"] if ADMINS in call.user.groups else ["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez"]
+    everything = [{"verbs": ["*"], "nonResourceURLs": ["*"]}]
+    paths = [{"verbs": ["get"], "nonResourceURLs": list(DISCOVERY_PATHS)}]
     status = {
         "resourceRules": rules,
-        "nonResourceRules": [{"verbs": ["*"] if paths == ["*"] else ["get"], "nonResourceURLs": paths}],
+        "nonResourceRules": everything if ADMINS in call.user.groups else paths,
         "incomplete": False,
     }
     return JsonResponse({**_identity(call), "metadata": {}, "spec": {}, "status": status}, 201)

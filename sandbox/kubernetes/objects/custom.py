@@ -8,9 +8,12 @@ from sandbox.kubernetes.objects import causes, names
 from sandbox.kubernetes.objects.causes import Cause
 from sandbox.kubernetes.objects.schemas import Schema, custom
 from sandbox.kubernetes.objects.structural import unevaluated_rules
-from sandbox.kubernetes.resources import VERBS, Resource
+from sandbox.kubernetes.resources import Resource
 
 Manifest = dict[str, Any]
+
+_VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
+"""In the order in which discovery lists them for custom resources."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def served(crd: Manifest) -> list[Resource]:
                 short_names=tuple(declared.get("shortNames", ())),
                 categories=tuple(declared.get("categories", ())),
                 subresources=tuple(name for name in ("status", "scale") if name in subresources),
-                verbs=VERBS,
+                verbs=_VERBS,
                 singular=declared.get("singular", ""),
                 custom_type=CustomType(
                     version["schema"]["openAPIV3Schema"],

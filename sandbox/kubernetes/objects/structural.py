@@ -80,7 +80,7 @@ def set_defaults(raw: Raw, value: Any) -> None:
             set_defaults(raw["items"], item)
 
 
-def validate(raw: Raw, value: Any, old: Any, at: str, prefix: str = "") -> list[Cause]:
+def validate(raw: Raw, value: Any, old: Any, at: str, prefix: str = "", whole: Raw | None = None) -> list[Cause]:
     """Why a value is invalid.
 
     Args:
@@ -89,13 +89,14 @@ def validate(raw: Raw, value: Any, old: Any, at: str, prefix: str = "") -> list[
         old: What it replaces; None for something new.
         at: Its path, as causes name it.
         prefix: The part of `at` that messages leave out: validation of a subresource starts below the object.
+        whole: The schema of the whole object, when `raw` is a part of it.
 
     Returns:
         The causes, in the schema's order; the rules are looked at when nothing else is wrong.
     """
     found = list(_problems(raw, value, at, prefix))
     if any(cause["reason"] in _BLOCKING for cause in found):
-        return [*found, _UNCHECKED] if any(True for _ in _rules(raw)) else found
+        return [*found, _UNCHECKED] if any(True for _ in _rules(whole or raw)) else found
     return [*found, *_broken_rules(raw, value, old, at)]
 
 
