@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import threading
 import time
 from collections.abc import Callable
@@ -11,23 +10,28 @@ from dataclasses import dataclass
 from serving.errors import StagingError
 from serving.models import StagedModel
 from staging import uploads
-from staging.job import FileJob, JobBroken, Part
-from staging.lane import Lane, Run, corrupt
+from staging.checksum import best_checksum
+from staging.governor import Governor, Setting
 from staging.layout import manifest_key
-from staging.manifest import ManifestFile, find_staged, new_manifest, publish, staged_model
-from staging.parts import MIB, MIN_PART
-from staging.plan import PlannedFile, Source, StagePlan
+from staging.manifest import find_staged, new_manifest, publish, staged_model
+from staging.parts import MIB
+from staging.pieces import PiecePool
+from staging.plan import StagePlan
 from staging.progress import StageProgress, Tally
-from staging.retry import Cancelled, Patience
-from staging.source import SourceFile
+from staging.retry import Patience
+from staging.run import Run
 from staging.store import explained, s3
+from staging.stream import FileStream
+from staging.wire import CHUNK, WirePool
+from staging.work import Work
 
-MEMORY_BUDGET = 64 * MIB
-"""Bytes of buffers by default: eight parts of the usual size."""
-MOST_LANES = 64
-FILE_ATTEMPTS = 3
-"""How often one file may be begun."""
-PROGRESS_SECONDS = 0.25
+MEMORY_BUDGET = 32 * MIB
+"""Bytes of file contents held at a time by default. Everything else that a process needs is about 90 MiB."""
+FIRST_READERS = 4
+MOST_READERS = 64
+MOST_UPLINKS = 64
+TICK_SECONDS = 0.2
+"""How often the number of connections is reconsidered and progress is told."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +55,6 @@ class StageResult:
     retries: int = 0
 
 
-@dataclass(frozen=True)
-class Task:
-    """What a lane does next: one part of `job`, or all of `planned`."""
-
-    planned: PlannedFile
-    job: FileJob | None = None
-    part: Part | None = None
-
-
 def stage(
     plan: StagePlan,
     *,
@@ -73,7 +68,7 @@ def stage(
     Args:
         plan: From `staging.plan.plan`.
         progress: Called a few times a second, from the calling thread.
-        memory_budget: Bytes of buffers; at least one part is needed.
+        memory_budget: Bytes of file contents held at a time.
         patience: How long faults are put up with.
         cancel: Ends the run when set.
 
@@ -89,12 +84,18 @@ def stage(
     if plan.staged is not None:
         return StageResult(plan.staged, reused_bytes=plan.staged.total_bytes)
     tally = Tally(plan.total_bytes, len(plan.files))
-    run = Run(plan.hub, plan.model.repo_id, plan.store, patience or Patience(), threading.Event(), tally)
-    work = Work(plan, run)
+    run = _new_run(plan, tally, memory_budget, patience or Patience())
+    work = Work(plan, run, lambda planned, source: FileStream(run, planned, source))
     _unpublish_flat(plan)
-    _transfer(work, run, memory_budget, progress, cancel)
+    try:
+        _transfer(work, run, progress, cancel)
+    except BaseException:
+        for stream in work.streams:
+            if stream.upload is not None:
+                uploads.abort(stream.upload, plan.store)
+        raise
     tally.phase = "publish"
-    manifest = new_manifest(plan.model, plan.selection, work.finished())
+    manifest = new_manifest(plan.model, plan.selection, work.finished)
     staged = staged_model(manifest, plan.model, plan.store)
     if not publish(manifest, plan.model, plan.store, _replaced_etag(plan)):
         staged = _published_by_another(plan, staged)
@@ -105,201 +106,53 @@ def stage(
     return StageResult(staged, tally.moved, tally.copied, tally.reused, tally.seconds, tally.retries)
 
 
+def _new_run(plan: StagePlan, tally: Tally, memory_budget: int, patience: Patience) -> Run:
+    stop = threading.Event()
+    return Run(
+        model=plan.model,
+        hub=plan.hub,
+        store=plan.store,
+        patience=patience,
+        stop=stop,
+        tally=tally,
+        pieces=PiecePool(memory_budget, CHUNK, stop),
+        uplinks=WirePool(patience.stall_seconds),
+        checksum=best_checksum(),
+    )
+
+
 def _transfer(
-    work: Work,
-    run: Run,
-    memory_budget: int,
-    progress: Callable[[StageProgress], None] | None,
-    cancel: threading.Event | None,
+    work: Work, run: Run, progress: Callable[[StageProgress], None] | None, cancel: threading.Event | None
 ) -> None:
-    """Run the lanes until all files are in the bucket or one failed for good."""
-    size = max(work.largest_part(), MIN_PART)
-    count = max(1, min(memory_budget // size, MOST_LANES, work.tasks()))
-    threads = [threading.Thread(target=work.lane, args=(size,), name=f"lane-{n}", daemon=True) for n in range(count)]
-    run.tally.connections = count
-    for thread in threads:
-        thread.start()
-    said = 0.0
+    """Run the readers until all files are in the bucket or one failed for good."""
+    most = Setting(max(1, min(MOST_READERS, run.pieces.count - 2)), MOST_UPLINKS)
+    governor = Governor(Setting(min(FIRST_READERS, most.readers)), most)
+    work.change(governor.setting)
+    threads: list[threading.Thread] = []
+    then, before = time.monotonic(), 0
     try:
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(0.05)
-                if cancel is not None and cancel.is_set():
-                    work.fail(_cancelled())
-                if progress and time.monotonic() - said >= PROGRESS_SECONDS:
-                    said = time.monotonic()
-                    progress(run.tally.now())
+        while not work.done:
+            while len(threads) < work.setting.readers:
+                threads.append(threading.Thread(target=work.reader, args=(len(threads),), daemon=True))
+                threads[-1].start()
+            run.tally.connections = work.setting.readers
+            work.wait(TICK_SECONDS - (time.monotonic() - then))
+            if cancel is not None and cancel.is_set():
+                raise _cancelled()
+            now, moved = time.monotonic(), run.tally.moved
+            if now - then < TICK_SECONDS:
+                continue
+            work.change(governor.observe((moved - before) / (now - then), *run.tally.timings(), now - then))
+            then, before = now, moved
+            if progress:
+                progress(run.tally.now())
     except BaseException as error:
         work.fail(error)
-        for thread in threads:
-            thread.join()
-        work.abort_uploads()
-        raise
+    for thread in threads:
+        thread.join()
+    run.uplinks.close()
     if work.failure is not None:
-        work.abort_uploads()
         raise work.failure
-
-
-class Work:
-    """The queue of a run: which lane does what next, and what came of it."""
-
-    def __init__(self, plan: StagePlan, run: Run) -> None:
-        self._plan, self._run = plan, run
-        self._lock = threading.Lock()
-        self._open: list[FileJob] = []
-        self._large: list[FileJob] = []
-        self._whole: list[PlannedFile] = []
-        self._uploads: dict[str, FileJob] = {}
-        self._finished: list[ManifestFile] = []
-        self.failure: BaseException | None = None
-        for planned in plan.files:
-            if planned.source is Source.PRESENT:
-                run.tally.add(reused=planned.file.size, files=1)
-                self._finished.append(_entry(planned, planned.sha256))
-            elif planned.source is Source.HUB and planned.file.size > MIN_PART:
-                self._large.append(FileJob(planned, self._source(planned), run.stop))
-            else:
-                self._whole.append(planned)
-        self._large.sort(key=lambda job: job.planned.file.size)
-        self._whole.sort(key=lambda planned: (planned.source is Source.COPY, planned.file.size))
-
-    def largest_part(self) -> int:
-        """Bytes of the largest part."""
-        return max((job.part_size for job in self._large), default=0)
-
-    def tasks(self) -> int:
-        """How many tasks there are at the start."""
-        return sum(job.count for job in self._large) + len(self._whole)
-
-    def finished(self) -> list[ManifestFile]:
-        """The entries of all files that are in the bucket."""
-        return self._finished
-
-    def lane(self, buffer_size: int) -> None:
-        """The life of one lane's thread."""
-        # Anonymous pages are touched only as they fill, and go when the last view of them does.
-        lane = Lane(self._run, memoryview(mmap.mmap(-1, buffer_size)))
-        try:
-            while not self._run.stop.is_set() and (task := self._next()):
-                self._do(task, lane)
-        except Cancelled:
-            pass
-        except BaseException as error:
-            self.fail(error)
-        finally:
-            lane.close()
-
-    def fail(self, error: BaseException) -> None:
-        """End the run; the first error counts."""
-        with self._lock:
-            if self.failure is None:
-                self.failure = error
-        self._run.stop.set()
-
-    def abort_uploads(self) -> None:
-        """Throw away the uploads that this run began and did not complete."""
-        for upload_id, job in list(self._uploads.items()):
-            uploads.abort(job.planned.key, upload_id, self._plan.store)
-
-    def _source(self, planned: PlannedFile) -> SourceFile:
-        direct = planned.file.size <= MIN_PART
-        return SourceFile(self._plan.model, planned.file, self._plan.hub, direct=direct)
-
-    def _next(self) -> Task | None:
-        """A part of the open file with the fewest lanes, a new file first; small files and copies last."""
-        with self._lock:
-            self._open = [job for job in self._open if not job.exhausted]
-            job = min(self._open, key=lambda job: job.lanes, default=None)
-            if self._large and (job is None or job.lanes > 0):
-                job = self._large.pop()
-                self._open.append(job)
-            if job is not None:
-                job.lanes += 1
-                return Task(job.planned, job, job.take())
-            return Task(self._whole.pop()) if self._whole else None
-
-    def _do(self, task: Task, lane: Lane) -> None:
-        if task.job is not None and task.part is not None:
-            self._do_part(task.job, task.part, lane)
-        elif task.planned.source is Source.COPY:
-            self._do_copy(task.planned, lane)
-        else:
-            self._do_small(task.planned, lane)
-
-    def _do_small(self, planned: PlannedFile, lane: Lane) -> None:
-        self._finish(planned, lane.move_small(planned, self._source(planned)), planned.file.size)
-
-    def _do_copy(self, planned: PlannedFile, lane: Lane) -> None:
-        if uploads.copy(planned, self._plan.store):
-            self._run.tally.add(copied=planned.file.size)
-            self._finish(planned, planned.sha256)
-            return
-        again = PlannedFile(planned.file, planned.key, Source.HUB, sha256=planned.file.sha256)
-        if again.file.size <= MIN_PART:
-            self._do_small(again, lane)
-        else:
-            with self._lock:
-                self._large.append(FileJob(again, self._source(again), self._run.stop))
-
-    def _do_part(self, job: FileJob, part: Part, lane: Lane) -> None:
-        last = False
-        try:
-            self._begin(job)
-            etag = lane.move_part(job, part)
-            last = job.finish(part, lane.view(part), etag)
-            if last:
-                self._complete(job)
-        except (JobBroken, uploads.UploadGone):
-            job.give_up()
-        finally:
-            self._leave(job)
-
-    def _begin(self, job: FileJob) -> None:
-        with job.opening:
-            if job.broken:
-                raise JobBroken
-            if not job.upload_id:
-                job.upload_id = uploads.create(job.planned, self._plan.store)
-                self._uploads[job.upload_id] = job
-
-    def _complete(self, job: FileJob) -> None:
-        wrong = job.mismatch()
-        if wrong is not None:
-            if job.attempt > 0:
-                raise corrupt(job.planned.file, self._plan.model.repo_id, wrong)
-            raise JobBroken
-        uploads.complete(job.planned, job.upload_id, job.etags, self._plan.store)
-        del self._uploads[job.upload_id]
-        self._finish(job.planned, job.sha256())
-
-    def _leave(self, job: FileJob) -> None:
-        """A lane lets go of a file; the last one to leave a broken file begins it anew."""
-        with self._lock:
-            job.lanes -= 1
-            begin_again = job.broken and job.lanes == 0
-        if not begin_again or self._run.stop.is_set():
-            return
-        self._uploads.pop(job.upload_id, None)
-        uploads.abort(job.planned.key, job.upload_id, self._plan.store)
-        self._run.tally.add(moved=-job.moved)
-        if job.attempt + 1 >= FILE_ATTEMPTS:
-            raise StagingError(
-                f"The upload of {job.planned.file.path} disappeared {FILE_ATTEMPTS} times.",
-                cause="Another program or a lifecycle rule aborts unfinished uploads below this prefix.",
-                fix="Let the rule wait a day at least, then start the run again.",
-                code="staging.upload_gone",
-            )
-        with self._lock:
-            self._large.append(FileJob(job.planned, self._source(job.planned), self._run.stop, job.attempt + 1))
-
-    def _finish(self, planned: PlannedFile, sha256: str, moved: int = 0) -> None:
-        self._run.tally.add(moved=moved, files=1)
-        with self._lock:
-            self._finished.append(_entry(planned, sha256))
-
-
-def _entry(planned: PlannedFile, sha256: str) -> ManifestFile:
-    return ManifestFile(path=planned.file.path, size=planned.file.size, sha256=sha256, blob_id=planned.file.blob_id)
 
 
 def _cancelled() -> StagingError:

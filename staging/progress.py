@@ -58,17 +58,41 @@ class Tally:
         self.phase = "transfer"
         self.connections = 0
         self.moved = self.copied = self.reused = 0
-        self.retries = 0
+        self.retries = self.resent = 0
+        self._receiving = self._sending = 0.0
         self._files_done = 0
 
-    def add(self, *, moved: int = 0, copied: int = 0, reused: int = 0, files: int = 0, retries: int = 0) -> None:
+    def add(
+        self,
+        *,
+        moved: int = 0,
+        copied: int = 0,
+        reused: int = 0,
+        files: int = 0,
+        retries: int = 0,
+        resent: int = 0,
+    ) -> None:
         """Add to the counters. A file that starts over takes its bytes back with a negative `moved`."""
         with self._lock:
             self.moved += moved
             self.copied += copied
             self.reused += reused
             self.retries += retries
+            self.resent += resent
             self._files_done += files
+
+    def timing(self, *, receiving: float = 0.0, sending: float = 0.0) -> None:
+        """Add seconds that a thread spent in a connection to the Hub or to the store."""
+        with self._lock:
+            self._receiving += receiving
+            self._sending += sending
+
+    def timings(self) -> tuple[float, float]:
+        """Seconds spent receiving and sending since the last call, over all threads."""
+        with self._lock:
+            spent = (self._receiving, self._sending)
+            self._receiving = self._sending = 0.0
+            return spent
 
     @property
     def seconds(self) -> float:

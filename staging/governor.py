@@ -1,0 +1,83 @@
+"""How many connections a run uses: what the wire gives decides, within what the memory allows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+WORTH = 1.15
+"""A step up must raise the rate by this factor to be kept."""
+AGAIN_SECONDS = 10.0
+"""After so long at one setting another step is tried: a wire changes."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the governor decides.
+
+    Attributes:
+        readers: Connections to the Hub.
+        uplinks: Parts that are sent by threads of their own; 0 lets the readers send.
+    """
+
+    readers: int
+    uplinks: int = 0
+
+
+class Governor:
+    """Doubles connections while that pays, on the side that holds up the other.
+
+    Where processors or the wire as a whole are the limit, another connection brings nothing, and the step is taken
+    back. Where each connection is slow by itself (a Hub that caps them, a distant bucket), it does.
+
+    Args:
+        start: The first setting.
+        most: The largest setting that the memory allows.
+    """
+
+    def __init__(self, start: Setting, most: Setting) -> None:
+        self.setting = start
+        self._most = most
+        self._kept = start
+        self._rate_kept = 0.0
+        self._trying = False
+        self._settled_for = 0.0
+        self._refused: set[str] = set()
+
+    def observe(self, rate: float, receiving: float, sending: float, seconds: float) -> Setting:
+        """Take note of an interval, and decide on the next.
+
+        Args:
+            rate: Bytes a second.
+            receiving: Seconds that threads spent reading from the Hub.
+            sending: Seconds that threads spent writing to the store.
+            seconds: Length of the interval.
+        """
+        if rate <= 0:
+            return self.setting
+        if self._trying:
+            self._judge(rate)
+        else:
+            self._rate_kept = max(rate, self._rate_kept * 0.9)
+            self._settled_for += seconds
+            if self._settled_for >= AGAIN_SECONDS:
+                self._settled_for, self._refused, self._rate_kept = 0.0, set(), rate
+        if not self._trying:
+            self._step_up("readers" if receiving >= sending else "uplinks")
+        return self.setting
+
+    def _judge(self, rate: float) -> None:
+        self._trying = False
+        if rate >= self._rate_kept * WORTH:
+            self._rate_kept, self._kept, self._refused = rate, self.setting, set()
+        else:
+            self._refused.add("readers" if self.setting.readers > self._kept.readers else "uplinks")
+            self.setting = self._kept
+
+    def _step_up(self, side: str) -> None:
+        kept = self._kept
+        if side == "readers":
+            larger = Setting(min(kept.readers * 2, self._most.readers), kept.uplinks)
+        else:
+            larger = Setting(kept.readers, min(max(4, kept.uplinks * 2), self._most.uplinks))
+        if side not in self._refused and larger != kept:
+            self.setting, self._trying, self._settled_for = larger, True, 0.0

@@ -1,0 +1,121 @@
+"""A reader: one thread with its own connections to the Hub that brings ranges of large files and whole small ones."""
+
+from __future__ import annotations
+
+import time
+
+from staging import uploads
+from staging.hashing import FileDigest
+from staging.plan import PlannedFile
+from staging.retry import Cancelled
+from staging.run import Run
+from staging.sending import RESIGNATURES, RESIGNED
+from staging.source import SourceFile
+from staging.stream import FileStream, StreamBroken
+from staging.wire import Wire, WireFault
+
+
+class Reader:
+    """One thread's means of transfer. It always holds one piece of memory.
+
+    Args:
+        run: The run.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._wire = Wire(run.patience.stall_seconds)
+        self._piece = run.pieces.take()
+
+    def close(self) -> None:
+        """Close the connections and give the memory back."""
+        self._wire.close()
+        self._run.pieces.give(self._piece)
+
+    def bring(self, stream: FileStream, start: int, end: int) -> None:
+        """Read a range of a large file and deliver it piece by piece.
+
+        Raises:
+            StreamBroken: The file starts over.
+            InferenceError: A fault that outlasted the patience.
+            Cancelled: The run ended.
+        """
+        repeats, body, done = self._run.repeats(), None, start
+        try:
+            while done < end:
+                if self._run.stop.is_set():
+                    raise Cancelled
+                if stream.broken:
+                    raise StreamBroken
+                length = min(self._run.pieces.piece - done % self._run.pieces.piece, end - done)
+                started = time.perf_counter()
+                try:
+                    body = body or stream.source.open(self._wire, done, end)
+                    body.read_into(self._piece[:length])
+                except WireFault as fault:
+                    body = None
+                    self._run.wait_for_hub(repeats, fault, stream.planned.file)
+                    continue
+                self._run.tally.timing(receiving=time.perf_counter() - started)
+                repeats.progress()
+                self._run.tally.add(moved=length)
+                if stream.deliver(done, self._piece, length):
+                    self._piece = self._run.pieces.take()
+                done += length
+        finally:
+            if body is not None:
+                body.close()
+
+    def move_small(self, planned: PlannedFile, source: SourceFile) -> str:
+        """Move a file that fits a piece: verified before its one PUT makes it visible; returns its SHA-256.
+
+        Raises:
+            StagingError: ``staging.corrupt``.
+            InferenceError: A fault that outlasted the patience.
+            Cancelled: The run ended.
+        """
+        view = self._piece[: planned.file.size]
+        for attempt in (1, 2):
+            self._read_whole(source, view)
+            digest = FileDigest(planned.file)
+            digest.update(view)
+            wrong = digest.mismatch()
+            if wrong is None:
+                break
+            if attempt == 2:
+                raise self._run.corrupt(planned.file, wrong)
+        self._put_whole(planned, digest.sha256(), view)
+        self._run.tally.add(moved=len(view))
+        return digest.sha256()
+
+    def _read_whole(self, source: SourceFile, view: memoryview) -> None:
+        repeats = self._run.repeats()
+        while len(view):
+            try:
+                source.open(self._wire, 0, len(view)).read_into(view)
+            except WireFault as fault:
+                self._run.wait_for_hub(repeats, fault, source.file)
+            else:
+                return
+
+    def _put_whole(self, planned: PlannedFile, sha256: str, view: memoryview) -> None:
+        checksum = self._run.checksum
+        crc = checksum.encode(checksum.update(view, 0))
+        repeats, resigned = self._run.repeats(), 0
+        while True:
+            signed = uploads.sign_put(planned.key, planned.file, sha256, self._run.store, (checksum, crc))
+            wire = self._run.uplinks.take()
+            try:
+                upload = wire.put(*signed, len(view))
+                if len(view):
+                    upload.send(view)
+                upload.finish()
+            except WireFault as fault:
+                if fault.code in RESIGNED and resigned < RESIGNATURES:
+                    resigned += 1
+                    continue
+                self._run.wait_for_store(repeats, fault)
+            else:
+                return
+            finally:
+                self._run.uplinks.give(wire)

@@ -1,0 +1,241 @@
+"""One large file on its way: pieces arrive in any order, are hashed in the file's order and sent on part by part.
+
+Whichever thread brings the piece that is next in order hashes it and sends it while it is still in the processor's
+cache, and then those that waited for it. So a file needs no buffers beyond the pieces that came too early.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from staging import uploads
+from staging.hashing import FileDigest, Mismatch
+from staging.parts import part_count, part_size
+from staging.plan import PlannedFile
+from staging.run import Run
+from staging.sending import HeldSink, PartSink, PartUpload, QueuedUpload
+from staging.source import SourceFile
+from staging.uploads import HeldPart, OpenUpload
+
+
+class StreamBroken(Exception):
+    """The file has to start over; whoever works on it lets go."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """How far a file is, as the journal keeps it.
+
+    Attributes:
+        parts: How many parts, from the first on, the store holds.
+        state: State of the file's digest after them; empty if it cannot be saved.
+        crc: Checksum of their bytes.
+    """
+
+    parts: int = 0
+    state: str = ""
+    crc: int = 0
+
+
+class FileStream:
+    """A file that travels through one multipart upload.
+
+    Args:
+        run: The run.
+        planned: The file.
+        source: Where it is read from.
+        attempt: How often the file was begun before.
+        upload: An unfinished upload to continue.
+        checkpoint: How far that one is.
+        held: Parts that it holds, by their index; those beyond the checkpoint are read, but not sent again.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        planned: PlannedFile,
+        source: SourceFile,
+        *,
+        attempt: int = 0,
+        upload: OpenUpload | None = None,
+        checkpoint: Checkpoint | None = None,
+        held: Mapping[int, HeldPart] | None = None,
+    ) -> None:
+        self.planned, self.source, self.attempt = planned, source, attempt
+        self.part_size = part_size(planned.file.size)
+        self.count = part_count(planned.file.size, self.part_size)
+        self.upload = upload
+        self.broken = False
+        self.opening = threading.Lock()
+        self.ended: Callable[[FileStream, BaseException | None], None] = lambda _stream, _error: None
+        """Called when all parts are stored, or with what went wrong."""
+        self._run = run
+        self._lock = threading.Lock()
+        begun = checkpoint or Checkpoint()
+        self.assigned = self.frontier = begun.parts * self.part_size
+        self._digest = FileDigest(planned.file, begun.state, self.frontier)
+        self._crc, self._part_crc = begun.crc, 0
+        self._moved = 0
+        self._early: dict[int, tuple[memoryview, int]] = {}
+        self._busy = False
+        self._sink: PartSink | None = None
+        self._before: tuple[int, PartUpload | HeldSink] | None = None
+        self._held = dict(held or {})
+        self._etags = {index: part.etag for index, part in self._held.items() if index < begun.parts}
+        self._states: dict[int, tuple[str, int]] = {}
+        self._saved = begun
+
+    def assign(self, most: int) -> tuple[int, int] | None:
+        """The next range to read, of at most `most` bytes; None if all are assigned. The caller serializes."""
+        if self.broken or self.assigned >= self.planned.file.size:
+            return None
+        start = self.assigned
+        self.assigned = min(start + most, self.planned.file.size)
+        return start, self.assigned
+
+    @property
+    def assignable(self) -> bool:
+        """Whether a range is left to read."""
+        return not self.broken and self.assigned < self.planned.file.size
+
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes that came from the Hub for this stream."""
+        return self._moved
+
+    def deliver(self, offset: int, piece: memoryview, length: int) -> bool:
+        """Bring the bytes at `offset`. What goes wrong is told to `ended`, and makes the stream `broken`.
+
+        Returns:
+            Whether the piece was kept; else the caller may use it again at once.
+        """
+        with self._lock:
+            self._moved += length
+            if self.broken:
+                return False
+            if self._busy or offset != self.frontier:
+                self._early[offset] = (piece, length)
+                return True
+            self._busy = True
+        kept = self._advance(piece, length)
+        while True:
+            with self._lock:
+                waiting = None if self.broken else self._early.pop(self.frontier, None)
+                if waiting is None:
+                    self._busy = False
+                    return kept
+            if not self._advance(*waiting):
+                self._run.pieces.give(waiting[0])
+
+    def give_up(self) -> None:
+        """Let go of everything; the file starts over or the run ends."""
+        with self._lock:
+            self.broken = True
+            early, self._early = self._early, {}
+        for piece, _ in early.values():
+            self._run.pieces.give(piece)
+        for sink in (self._sink, self._before[1] if self._before else None):
+            if sink is not None:
+                sink.abandon()
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """How far the file is for certain."""
+        return self._saved
+
+    @property
+    def etags(self) -> dict[int, str]:
+        """ETag of each stored part by its number, from 1."""
+        return {index + 1: etag for index, etag in self._etags.items()}
+
+    @property
+    def crc(self) -> int:
+        """Checksum of the whole file, once it is through."""
+        return self._crc
+
+    def mismatch(self) -> Mismatch | None:
+        """What is wrong with the content, once it is through."""
+        return self._digest.mismatch()
+
+    def sha256(self) -> str:
+        """Hex digest, once the file is through."""
+        return self._digest.sha256()
+
+    def _advance(self, piece: memoryview, length: int) -> bool:
+        """Hash and send the next bytes; True if the piece is kept."""
+        view, kept = piece[:length], False
+        try:
+            self._digest.update(view)
+            self._part_crc = self._run.checksum.update(view, self._part_crc)
+            if self._sink is None:
+                self._sink = self._open_part(self.frontier // self.part_size)
+            started = time.perf_counter()
+            kept = self._sink.feed(view, piece)
+            if not kept:
+                self._run.tally.timing(sending=time.perf_counter() - started)
+            end = self.frontier + length
+            if end % self.part_size == 0 or end == self.planned.file.size:
+                self._end_part(self.frontier // self.part_size, end)
+            self.frontier = end
+        except BaseException as error:
+            self.broken = True
+            self.ended(self, error)
+        return kept
+
+    def _open_part(self, index: int) -> PartSink:
+        start = index * self.part_size
+        size = min(self.part_size, self.planned.file.size - start)
+        if index in self._held and self._held[index].size == size:
+            return HeldSink(self._run, self._held[index])
+        upload = self.upload
+        if upload is None:
+            raise AssertionError("a stream is opened before it is fed")
+
+        def make() -> PartUpload:
+            return PartUpload(
+                self._run, self.source, start, size, lambda: uploads.sign_part(upload, index + 1, self._run.store)
+            )
+
+        if not self._run.uplink_slots.take():
+            return make()
+        return QueuedUpload(make, self._run, lambda etag, error: self._stored(index, etag, error))
+
+    def _end_part(self, index: int, end: int) -> None:
+        """The part is complete: its answer is read when the next part is under way, so that nobody waits for it."""
+        sink, self._sink = self._sink, None
+        if sink is None:
+            raise AssertionError("a part that ends was begun")
+        sink.close(self._part_crc)
+        self._crc = self._run.checksum.combine(self._crc, self._part_crc, end - index * self.part_size)
+        self._part_crc = 0
+        self._states[index] = (self._digest.state() if end % self.part_size == 0 else "", self._crc)
+        before, self._before = self._before, (index, sink) if isinstance(sink, PartUpload | HeldSink) else None
+        self._confirm(before)
+        if end == self.planned.file.size:
+            before, self._before = self._before, None
+            self._confirm(before)
+
+    def _confirm(self, unanswered: tuple[int, PartUpload | HeldSink] | None) -> None:
+        if unanswered is not None:
+            self._stored(unanswered[0], unanswered[1].confirm(), None)
+
+    def _stored(self, index: int, etag: str, error: BaseException | None) -> None:
+        """A part is in the store, or is not."""
+        if error is not None:
+            self.broken = True
+            self.ended(self, error)
+            return
+        with self._lock:
+            self._etags[index] = etag
+            parts = self._saved.parts
+            while parts in self._etags:
+                parts += 1
+            if parts > self._saved.parts:
+                state, crc = self._states[parts - 1]
+                self._saved = Checkpoint(parts, state, crc)
+            whole = len(self._etags) == self.count
+        if whole:
+            self.ended(self, None)
