@@ -1,7 +1,7 @@
 """A cluster without its HTTP server: store, controllers and (where asked for) nodes on one event loop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +9,11 @@ from typing import Any
 
 from sandbox.kubernetes.cluster import Cluster
 from sandbox.kubernetes.controllers import JobTimings, run_controllers
+from sandbox.kubernetes.controllers.meta import timestamp
 from sandbox.kubernetes.garbage import GarbageCollector
 from sandbox.kubernetes.housekeeping import QuotaKeeper, fill_namespace
 from sandbox.kubernetes.node import Fleet, ImageConfig, NodeConfig, NodeTimings
+from sandbox.kubernetes.node.registration import register
 from sandbox.kubernetes.resources import EVENTS, NAMESPACES, PODS, Registry, Resource
 from sandbox.kubernetes.store import Store
 
@@ -32,6 +34,9 @@ class Harness:
         for obj in objects:
             self.cluster.create(resource_of(obj), obj, manager="test")
 
+    def change(self, resource: Resource, name: str, mutate: Callable[[dict[str, Any]], None]) -> None:
+        self.cluster.update(resource, NAMESPACE, name, mutate, manager="test")
+
     def one(self, resource: Resource, name: str) -> dict[str, Any]:
         found = self.cluster.get(resource, NAMESPACE, name)
         assert found is not None, f"no {resource.plural} {name}"
@@ -43,7 +48,7 @@ class Harness:
     def events(self, name: str = "") -> list[dict[str, Any]]:
         found = self.cluster.list(EVENTS, NAMESPACE)
         found = [one for one in found if not name or one["involvedObject"]["name"] == name]
-        return sorted(found, key=lambda one: one["firstTimestamp"] or one["eventTime"])
+        return sorted(found, key=lambda one: int(one["metadata"]["name"].rpartition(".")[2], 16))
 
     def said(self, reason: str, name: str = "") -> list[str]:
         """Messages of the events with a reason."""
@@ -56,6 +61,57 @@ def resource_of(obj: dict[str, Any]) -> Resource:
     return found
 
 
+class InstantKubelet:
+    """Stands for nodes where only controllers matter: scheduled pods are ready at once, deleted ones gone.
+
+    Attributes:
+        unready: Names of Deployments whose pods run and never become ready.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self.unready: set[str] = set()
+        self.keeps_deleted = False
+
+    async def run(self) -> None:
+        async for kind, _, obj in self._cluster.subscribe(PODS):
+            if kind == "DELETED" or not obj["spec"].get("nodeName"):
+                continue
+            if "deletionTimestamp" in obj["metadata"]:
+                if not self.keeps_deleted:
+                    self._cluster.finalize(PODS, NAMESPACE, obj["metadata"]["name"])
+            elif obj["status"].get("phase") == "Pending":
+                app = obj["metadata"].get("labels", {}).get("app")
+                self.report(obj["metadata"]["name"], "Running", ready=app not in self.unready)
+
+    def report(self, name: str, phase: str, *, ready: bool = False, address: str = "10.0.0.9") -> None:
+        """Write a pod's status."""
+        moment = timestamp()
+
+        def change(pod: dict[str, Any]) -> None:
+            pod["status"] |= {"phase": phase, "podIP": address, "startTime": moment}
+            others = [one for one in pod["status"].get("conditions", []) if one["type"] != "Ready"]
+            turned = {"type": "Ready", "status": str(ready), "lastTransitionTime": moment, "lastProbeTime": None}
+            pod["status"]["conditions"] = [*others, turned]
+
+        self._cluster.update(PODS, NAMESPACE, name, change, manager="kubelet", subresource="status")
+
+
+@asynccontextmanager
+async def controlled_cluster(
+    *, nodes: Sequence[NodeConfig] = (GPU_NODE,), jobs: JobTimings | None = None
+) -> AsyncIterator[tuple[Harness, InstantKubelet]]:
+    """Controllers and a scheduler, without processes."""
+    store = Store()
+    cluster = new_cluster(store)
+    for number, node in enumerate(nodes):
+        register(cluster, node, f"10.99.1.{number + 1}")
+    kubelet = InstantKubelet(cluster)
+    works = [*keepers(store, cluster, jobs or JobTimings(0.2, 1.0)), kubelet.run()]
+    async with background(works):
+        yield Harness(cluster, None), kubelet
+
+
 @asynccontextmanager
 async def running_cluster(
     tmp_path: Path,
@@ -63,25 +119,38 @@ async def running_cluster(
     nodes: Sequence[NodeConfig] = (GPU_NODE,),
     images: Sequence[ImageConfig] = (ImageConfig(IMAGE),),
     timings: NodeTimings = QUICK,
-    kubelets: bool = True,
 ) -> AsyncIterator[Harness]:
-    """A running cluster; with `kubelets=False` its pods stay where the scheduler puts them."""
+    """A whole cluster, whose nodes run pods as processes."""
     store = Store()
+    cluster = new_cluster(store)
+    fleet = Fleet(cluster, nodes, images, tmp_path / "nodes", timings)
+    async with background([*keepers(store, cluster, JobTimings(0.2, 1.0)), fleet.run()]):
+        yield Harness(cluster, fleet)
+
+
+def new_cluster(store: Store) -> Cluster:
     cluster = Cluster(store)
     for name in ("default", NAMESPACE):
         cluster.create(NAMESPACES, {"metadata": {"name": name}}, manager="test")
         fill_namespace(cluster, name, "")
-    fleet = Fleet(cluster, nodes, images, tmp_path / "nodes", timings) if kubelets else None
-    works = [
+    return cluster
+
+
+def keepers(store: Store, cluster: Cluster, jobs: JobTimings) -> list[Coroutine[Any, Any, None]]:
+    return [
         GarbageCollector(store, Registry()).run(),
         QuotaKeeper(store, cluster).run(),
-        run_controllers(cluster, jobs=JobTimings(0.2, 1.0)),
+        run_controllers(cluster, jobs=jobs),
     ]
-    works += [fleet.run()] if fleet else []
+
+
+@asynccontextmanager
+async def background(works: Sequence[Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run the works until the block ends; one that ends by itself fails the test."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
         await asyncio.sleep(0)
-        yield Harness(cluster, fleet)
+        yield
         for task in tasks:
             assert not task.done(), task.exception()
     finally:

@@ -1,4 +1,4 @@
-"""Recorded scenes of a real cluster, played on the sandbox: every recorded state and event comes, and no other event."""
+"""Recorded scenes of a real cluster, played on the sandbox: every recorded state and event comes, no event beside."""
 
 import asyncio
 from pathlib import Path

@@ -16,7 +16,7 @@ from sandbox.kubernetes.controllers.meta import (
     seconds_since,
     timestamp,
 )
-from sandbox.kubernetes.controllers.pods import is_active, is_finished, pod_from_template
+from sandbox.kubernetes.controllers.pods import is_active, pod_from_template
 from sandbox.kubernetes.controllers.recorder import Recorder
 from sandbox.kubernetes.controllers.workqueue import Key, own_key, run_controller
 from sandbox.kubernetes.errors import ApiError
@@ -89,7 +89,7 @@ class Jobs:
         status = progress.new_status(job, present, tally, verdict, start_time)
         self._write(job, status)
         for pod in pods:
-            if is_finished(pod):
+            if progress.is_over(pod):
                 self._release(pod)
         if verdict and progress.ended({"status": status}):
             self._announce(job, verdict)

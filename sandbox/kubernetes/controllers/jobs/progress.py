@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sandbox.kubernetes.controllers.meta import Obj, condition, seconds_since, timestamp
+from sandbox.kubernetes.controllers.meta import Obj, condition, is_terminating, seconds_since, timestamp
 from sandbox.kubernetes.controllers.pods import is_active, is_finished, is_ready, is_stopping, phase
 
 TRACKING = "batch.kubernetes.io/job-tracking"
@@ -44,7 +44,7 @@ class Tally:
 def count(job: Obj, pods: Iterable[Obj]) -> Tally:
     """Add the pods that have ended since the last count to what the status says already."""
     status = job.get("status", {})
-    new = [pod for pod in pods if is_finished(pod) and TRACKING in (pod["metadata"].get("finalizers") or [])]
+    new = [pod for pod in pods if is_over(pod) and TRACKING in (pod["metadata"].get("finalizers") or [])]
     good = [pod for pod in new if phase(pod) == "Succeeded"]
     indexes = {number for pod in good if (number := index_of(pod)) is not None}
     return Tally(
@@ -52,6 +52,11 @@ def count(job: Obj, pods: Iterable[Obj]) -> Tally:
         failed=status.get("failed", 0) + len(new) - len(good),
         indexes=frozenset(indexes | parse_indexes(status.get("completedIndexes", ""))),
     )
+
+
+def is_over(pod: Obj) -> bool:
+    """Whether a pod does no more for its Job: it has ended, or somebody deleted it, which counts as a failure."""
+    return is_finished(pod) or is_terminating(pod)
 
 
 def judge(job: Obj, pods: list[Obj], tally: Tally, start_time: str) -> Verdict | None:
