@@ -9,6 +9,7 @@ from sandbox.kubernetes.errors import ApiError
 
 ADMINS = "system:masters"
 AUTHENTICATED = "system:authenticated"
+SERVICE_ACCOUNT = "system:serviceaccount:"
 
 
 @dataclass(frozen=True)

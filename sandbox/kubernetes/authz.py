@@ -4,14 +4,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox.kubernetes.authn import ADMINS, AUTHENTICATED, User
+from sandbox.kubernetes.authn import ADMINS, AUTHENTICATED, SERVICE_ACCOUNT, User
 from sandbox.kubernetes.errors import ApiError
 from sandbox.kubernetes.resources import CLUSTERROLEBINDINGS, CLUSTERROLES, ROLEBINDINGS, ROLES
 from sandbox.kubernetes.store import Store
 
 Manifest = Mapping[str, Any]
 
-_SERVICE_ACCOUNT = "system:serviceaccount:"
 PUBLIC_PATHS = ("/healthz", "/livez", "/readyz", "/version", "/version/")
 DISCOVERY_PATHS = ("/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*", *PUBLIC_PATHS)
 SELF_RULES: tuple[Manifest, ...] = (
@@ -142,7 +141,7 @@ def _is(subject: Manifest, user: User, namespace: str) -> bool:
             return subject["name"] in user.groups
         case "ServiceAccount":
             home = subject.get("namespace") or namespace
-            return user.name == f"{_SERVICE_ACCOUNT}{home}:{subject['name']}"
+            return user.name == f"{SERVICE_ACCOUNT}{home}:{subject['name']}"
     return False
 
 

@@ -15,7 +15,7 @@ from sandbox.kubernetes.api import deletes, discovery, logs, mutations, openapi,
 from sandbox.kubernetes.api.answers import JsonResponse, error_response, not_found_page
 from sandbox.kubernetes.api.backend import Backend, Call
 from sandbox.kubernetes.api.requests import Target, attributes, parse_path
-from sandbox.kubernetes.authn import User
+from sandbox.kubernetes.authn import AUTHENTICATED, SERVICE_ACCOUNT, User
 from sandbox.kubernetes.authz import Attributes
 from sandbox.kubernetes.errors import ApiError
 from sandbox.kubernetes.resources import ACCESS_REVIEWS, RULES_REVIEWS, SUBJECT_REVIEWS, refused
@@ -80,13 +80,31 @@ class ApiServer:
     async def _respond(self, request: Request) -> Response:
         try:
             self._fail_when_told(request)
-            user = self.backend.tokens.user(request.headers.get("authorization", ""))
+            user = self._impersonated(request, self.backend.tokens.user(request.headers.get("authorization", "")))
             return await self._dispatch(request, user)
         except ApiError as error:
             return error_response(error)
         except Exception:
             _LOG.exception("the sandbox's API server failed on %s %s", request.method, request.url.path)
             raise
+
+    def _impersonated(self, request: Request, user: User) -> User:
+        """Whom the request is to be made as (`kubectl --as`), when the user may do that."""
+        name, groups = request.headers.get("impersonate-user"), request.headers.getlist("impersonate-group")
+        if not name:
+            if groups:
+                raise errors.bad_request("requested groups without impersonating a user")
+            return user
+        account = name.removeprefix(SERVICE_ACCOUNT).split(":") if name.startswith(SERVICE_ACCOUNT) else []
+        if len(account) == 2:
+            wanted = Attributes("impersonate", "", "serviceaccounts", "", account[0], account[1])
+            groups = groups or ["system:serviceaccounts", f"system:serviceaccounts:{account[0]}"]
+        else:
+            wanted = Attributes("impersonate", "", "users", "", "", name)
+        self.backend.authorizer.require(user, wanted)
+        for group in request.headers.getlist("impersonate-group"):
+            self.backend.authorizer.require(user, Attributes("impersonate", "", "groups", "", "", group))
+        return User(name, tuple(dict.fromkeys([*groups, AUTHENTICATED])))
 
     def _fail_when_told(self, request: Request) -> None:
         for fault in self.faults:

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from sandbox.kubernetes import errors
 from sandbox.kubernetes.api.answers import JsonResponse, success_status
 from sandbox.kubernetes.api.backend import Backend, Call
+from sandbox.kubernetes.api.protobuf import MEDIA_TYPE
 from sandbox.kubernetes.api.requests import parse_yaml
 from sandbox.kubernetes.deletion import DeleteOptions
 from sandbox.kubernetes.errors import ApiError, invalid
@@ -59,6 +60,8 @@ def _options(call: Call) -> DeleteOptions:
     Raises:
         ApiError: 400 or 422.
     """
+    if call.content_type == MEDIA_TYPE and call.body:
+        raise errors.not_implemented("protobuf bodies of DeleteOptions: send JSON")
     raw: Mapping[str, Any] = parse_yaml(call.body) if call.body.strip() else {}
     if raw and raw.get("kind", "DeleteOptions") != "DeleteOptions":
         raise errors.bad_request(f"expect DeleteOptions, got {raw['kind']}")

@@ -9,10 +9,12 @@ from sandbox.kubernetes import errors
 from sandbox.kubernetes.api.answers import JsonResponse, accepted_form, shown_object
 from sandbox.kubernetes.api.backend import Backend, Call
 from sandbox.kubernetes.api.patches import json_patch, merge_patch, strategic_merge_patch
+from sandbox.kubernetes.api.protobuf import MEDIA_TYPE
 from sandbox.kubernetes.api.requests import (
     WriteParameters,
     manager_name,
     parse_json,
+    parse_object,
     parse_yaml,
     unsupported_media_type,
     write_parameters,
@@ -35,7 +37,7 @@ APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
-_BODIES = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
+_BODIES = ("application/json", "application/yaml", MEDIA_TYPE)
 
 
 def create(backend: Backend, call: Call) -> Response:
@@ -179,12 +181,9 @@ def _decoded_body(call: Call, parameters: WriteParameters) -> tuple[Manifest, li
 
 
 def _body(call: Call) -> Manifest:
-    if call.content_type not in ("", *_BODIES[:2]):
+    if call.content_type not in ("", *_BODIES):
         raise unsupported_media_type(", ".join(_BODIES))
-    body = parse_yaml(call.body) if call.content_type == _BODIES[1] else parse_json(call.body)
-    if not isinstance(body, dict):
-        raise errors.bad_request("json: cannot unmarshal array into Go value of type map[string]interface {}")
-    return body
+    return parse_object(call.body, call.content_type)
 
 
 def _listed(unknown: list[str]) -> str:

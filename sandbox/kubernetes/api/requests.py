@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import yaml
 
+from sandbox.kubernetes.api import protobuf
 from sandbox.kubernetes.authz import Attributes
 from sandbox.kubernetes.errors import ApiError, bad_request, invalid
 from sandbox.kubernetes.objects import causes
@@ -152,6 +153,20 @@ def parse_yaml(body: bytes) -> Manifest:
     except orjson.JSONDecodeError:
         parsed = _yaml(body)
     return parsed if isinstance(parsed, dict) else {}
+
+
+def parse_object(body: bytes, content_type: str) -> Manifest:
+    """The object in a request body of any kind that the server reads.
+
+    Raises:
+        ApiError: 400.
+    """
+    if content_type == protobuf.MEDIA_TYPE:
+        return protobuf.parse(body)
+    parsed = parse_yaml(body) if content_type == "application/yaml" else parse_json(body)
+    if not isinstance(parsed, dict):
+        raise bad_request("json: cannot unmarshal array into Go value of type map[string]interface {}")
+    return parsed
 
 
 def _yaml(body: bytes) -> Any:

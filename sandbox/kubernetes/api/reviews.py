@@ -8,7 +8,7 @@ from starlette.responses import Response
 from sandbox.kubernetes import errors
 from sandbox.kubernetes.api.answers import JsonResponse
 from sandbox.kubernetes.api.backend import Backend, Call
-from sandbox.kubernetes.api.requests import manager_name, parse_json, parse_yaml, write_parameters
+from sandbox.kubernetes.api.requests import manager_name, parse_object, write_parameters
 from sandbox.kubernetes.authn import ADMINS
 from sandbox.kubernetes.authz import DISCOVERY_PATHS, Attributes
 from sandbox.kubernetes.codec import decoded
@@ -40,13 +40,8 @@ def _identity(call: Call) -> Manifest:
     return {"kind": call.resource.kind, "apiVersion": call.resource.api_version}
 
 
-def _body(call: Call) -> Manifest:
-    parsed = parse_yaml(call.body) if call.content_type == "application/yaml" else parse_json(call.body)
-    return parsed if isinstance(parsed, dict) else {}
-
-
 def _access(backend: Backend, call: Call) -> Response:
-    body = decoded(call.resource, _body(call), [])
+    body = decoded(call.resource, parse_object(call.body, call.content_type), [])
     spec: Mapping[str, Any] = body.get("spec", {})
     of_resource, of_path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
     if (of_resource is None) == (of_path is None):
@@ -77,7 +72,7 @@ def _access(backend: Backend, call: Call) -> Response:
 
 
 def _rules(backend: Backend, call: Call) -> Response:
-    namespace = (_body(call).get("spec") or {}).get("namespace", "")
+    namespace = (parse_object(call.body, call.content_type).get("spec") or {}).get("namespace", "")
     if not namespace:
         raise errors.bad_request("no namespace on request")
     rules = [
@@ -100,7 +95,7 @@ def token(backend: Backend, call: Call) -> Response:
     account = backend.store.get(SERVICEACCOUNTS.key, namespace, name)
     if account is None:
         raise errors.not_found(SERVICEACCOUNTS, name)
-    spec = _body(call).get("spec") or {}
+    spec = parse_object(call.body, call.content_type).get("spec") or {}
     seconds = spec.get("expirationSeconds", 3600)
     if seconds < _SHORTEST_TOKEN:
         detail = "may not specify a duration less than 10 minutes"
