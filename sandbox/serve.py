@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         0, or 1 if a server could not start.
     """
     try:
-        with _until_signal() as stop, ExitStack() as stack:
+        with until_signal() as stop, ExitStack() as stack:
             home = arguments.state or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sandbox-")))
             servers = stack.enter_context(
                 serve(
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
             )
             print(json.dumps(addresses(servers)), flush=True)
             stop.wait()
-    except _Signal:
+    except Signalled:
         return 0
     except OSError as error:
         print(f"python -m sandbox serve: {error}", file=sys.stderr)
@@ -95,19 +95,19 @@ def _pair(credential: S3Credential) -> dict[str, str]:
     return {"access_key": credential.access_key, "secret_key": credential.secret_key}
 
 
-class _Signal(BaseException):
+class Signalled(BaseException):
     """SIGINT or SIGTERM: unwinds whatever is going on, so that everything is stopped and removed."""
 
 
 @contextmanager
-def _until_signal() -> Iterator[threading.Event]:
-    """An event to wait for; the first signal raises `_Signal` in the main thread, later ones change nothing."""
+def until_signal() -> Iterator[threading.Event]:
+    """An event to wait for; the first signal raises `Signalled` in the main thread, later ones change nothing."""
     seen = threading.Event()
 
     def handle(_number: int, _frame: object) -> None:
         if not seen.is_set():
             seen.set()
-            raise _Signal
+            raise Signalled
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -30,7 +30,11 @@ def main(argv: list[str]) -> int:
     try:
         bound = _bind(arguments)
         source = open_source(
-            arguments.model, revision=arguments.revision, load_format=arguments.load_format, environ=environ
+            arguments.model,
+            revision=arguments.revision,
+            load_format=arguments.load_format,
+            series=faults.series,
+            environ=environ,
         )
         config = read_config(source)
         length = check_config(arguments, config, environ)

@@ -110,22 +110,42 @@ def _s3_errors() -> Iterator[None]:
         ) from None
 
 
-def open_source(model: str, *, revision: str | None, load_format: str, environ: Mapping[str, str]) -> Source:
+def open_source(
+    model: str, *, revision: str | None, load_format: str, series: str, environ: Mapping[str, str]
+) -> Source:
     """The source that the engine's MODEL argument names.
+
+    Args:
+        model: Prefix in S3, directory, or repository of the Hub.
+        revision: Branch, tag or commit of a repository.
+        load_format: As on the command line.
+        series: Release series: later ones stream from S3 by themselves.
+        environ: Addresses and credentials.
 
     Raises:
         EngineError: It cannot be reached, as the real engine would put it.
     """
     if model.startswith("s3://"):
-        if load_format not in ("runai_streamer", "runai_streamer_sharded"):
-            # The real engine pulls configuration and tokenizer, and then finds no weights beside them.
-            raise errors.cannot_find_weights(model)
+        _check_load_format(model, load_format, series)
         return S3Source(model, environ)
     if os.path.isdir(model):
         return DirectorySource(model, Path(model))
     if model.startswith(("/", "./")) or model.count("/") > 1:
         raise errors.cannot_find_config(model)
     return DirectorySource(model, _download(model, revision), staged=False)
+
+
+def _check_load_format(model: str, load_format: str, series: str) -> None:
+    if load_format in ("runai_streamer", "runai_streamer_sharded"):
+        return
+    if series in ("0.9", "0.10"):  # these pull configuration and tokenizer, and find no weights beside them
+        raise errors.cannot_find_weights(model)
+    if load_format != "auto":
+        text = (
+            "To load a model from object storage (S3/GCS/Azure), 'load_format' must be 'modelexpress', 'runai_streamer'"
+            f" or 'runai_streamer_sharded', but got '{load_format}'. Model: {model}"
+        )
+        raise errors.invalid_config("VllmConfig", text)
 
 
 def _download(repo_id: str, revision: str | None) -> Path:

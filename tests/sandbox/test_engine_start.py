@@ -145,12 +145,19 @@ def test_a_staged_prefix_is_streamed_from_s3(s3: S3Server, staged: Path) -> None
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environ(s3).items():
             patch.setenv(name, value)
-        source = sources.open_source(
-            "s3://models/qwen/abc/", revision=None, load_format="runai_streamer", environ=environ(s3)
-        )
+
+        def opened(load_format: str, series: str) -> sources.Source:
+            return sources.open_source(
+                "s3://models/qwen/abc/", revision=None, load_format=load_format, series=series, environ=environ(s3)
+            )
+
+        source = opened("runai_streamer", "0.10")
+        assert opened("auto", "0.32").sizes() == source.sizes()
         assert loaded(source).total_bytes == loaded(sources.DirectorySource("/models", staged)).total_bytes
         with pytest.raises(errors.EngineError, match="Cannot find any model weights"):
-            sources.open_source("s3://models/qwen/abc/", revision=None, load_format="auto", environ=environ(s3))
+            opened("auto", "0.10")
+        with pytest.raises(errors.EngineError, match="'load_format' must be"):
+            opened("safetensors", "0.32")
         empty = sources.S3Source("s3://models/nothing/", environ(s3))
         assert failure(empty).startswith("ValueError: Invalid repository ID")
         missing = sources.S3Source("s3://nobucket/x/", environ(s3))
