@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -25,7 +25,7 @@ from serving.spec import EndpointSpec, WeightsSource
 from staging.plan import StagePlan
 from tasks.apply import Changes, apply_workload, try_workload
 from tasks.preflight import preflight
-from tasks.release import current_release, promote, remove_release
+from tasks.release import bringing_run, current_release, promote, remove_release
 from tasks.report import report_failure, write_record
 from tasks.secret import apply_hub_secret
 from tasks.smoke import smoke_test
@@ -121,7 +121,7 @@ async def _deploy(
     secret = apply_hub_secret(spec.token_secret, spec.namespace, target.hub, cluster)
     result, _ = await all_of(staging, secret)
     staged = result.staged if result else None
-    release = release_of(spec, model.pinned, staged, run=str(runtime.flow_run.id or ""))
+    release = await _named_release(spec, model.pinned, staged, cluster)
     changes, smoke = await _bring_up(spec, release, render(spec, staged, release), cluster, timeout_seconds, clock)
     await clock.time("promote", promote(spec, release, cluster))
     moved = result.moved_bytes if result else 0
@@ -143,6 +143,15 @@ async def _deploy(
     return DeployReport(
         record=record, moved_bytes=moved, changed=changes.changed, diff=changes.diff, seconds=clock.seconds
     )
+
+
+async def _named_release(
+    spec: EndpointSpec, pinned: PinnedModel, staged: StagedModel | None, cluster: Cluster
+) -> Release:
+    """The release, with the run that brought it up first: deploying it again changes nothing in the cluster."""
+    release = release_of(spec, pinned, staged)
+    run = await asyncio.to_thread(bringing_run, release, spec.namespace, cluster)
+    return replace(release, run=run or str(runtime.flow_run.id or ""))
 
 
 async def _bring_up(

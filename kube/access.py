@@ -1,6 +1,6 @@
 """What the present credentials may do, asked before it is tried."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -43,6 +43,17 @@ class Permission:
     def error(self, user: str = "") -> ClusterError:
         """The ``cluster.forbidden`` error that says which rule grants it, and to whom."""
         return forbidden(self.verb, self.group, self._what, self.namespace, user=user)
+
+
+def missing_rights(permissions: Sequence[Permission], user: str = "") -> list[ClusterError]:
+    """One ``cluster.forbidden`` error for each resource, with all the verbs that are missing and the rule to add."""
+    grouped: dict[tuple[str, str, str], list[str]] = {}
+    for one in permissions:
+        grouped.setdefault((one.group, one._what, one.namespace), []).append(one.verb)
+    return [
+        forbidden(", ".join(dict.fromkeys(verbs)), group, what, namespace, user=user)
+        for (group, what, namespace), verbs in grouped.items()
+    ]
 
 
 def can(cluster: Cluster, verb: str, group: str, resource: str, namespace: str, subresource: str = "") -> bool:

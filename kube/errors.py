@@ -237,7 +237,7 @@ def forbidden(verb: str, group: str, resource: str, namespace: str, *, user: str
     """A missing permission, with the rule that grants it.
 
     Args:
-        verb: For example ``patch``.
+        verb: For example ``patch``; several with commas between them.
         group: API group; empty for the core group.
         resource: Plural, with its subresource: ``pods/log``.
         namespace: Empty means the whole cluster.
@@ -246,7 +246,8 @@ def forbidden(verb: str, group: str, resource: str, namespace: str, *, user: str
     """
     place = f"in namespace {namespace}" if namespace else "at the cluster scope"
     role = f"a Role in namespace {namespace}" if namespace else "a ClusterRole"
-    rule = f'{{apiGroups: ["{group}"], resources: ["{resource}"], verbs: ["{verb}"]}}'
+    verbs = ", ".join(f'"{one}"' for one in verb.split(", "))
+    rule = f'{{apiGroups: ["{group}"], resources: ["{resource}"], verbs: [{verbs}]}}'
     who = user or "these credentials"
     plural, _, subresource = resource.partition("/")
     what = f"{plural}{f'.{group}' if group else ''}{f'/{subresource}' if subresource else ''}"

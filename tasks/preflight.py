@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from kube.access import Permission, denied
+from kube.access import Permission, denied, missing_rights
 from kube.apply import apply_all
 from kube.connect import Cluster
 from kube.read import ALL_NAMESPACES, get, list_
@@ -49,7 +49,7 @@ def look(spec: EndpointSpec, cluster: Cluster) -> Notes:
     wanted = list(permissions(spec, manifests))
     missing = denied(cluster, wanted)  # also proves that the API is there and takes the credentials
     if missing:
-        raise PreflightError([one.error() for one in missing])
+        raise PreflightError(missing_rights(missing))
     findings = list(_capacity(spec, cluster))
     problems: list[InferenceError] = list(_missing_objects(spec, cluster))
     problems += [InferenceError(f.message, fix=f.fix, code=f.code) for f in findings if f.fatal]

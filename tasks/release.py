@@ -9,7 +9,7 @@ from kube.apply import Applied, apply
 from kube.connect import Cluster
 from kube.delete import Removed, delete_by_label
 from kube.read import get
-from serving.frameworks.labels import RELEASE_LABEL
+from serving.frameworks.labels import RELEASE_LABEL, RUN_LABEL
 from serving.record import ENDPOINT_LABEL
 from serving.release import Release
 from serving.rendering import render_endpoint
@@ -31,6 +31,12 @@ def current_release(spec: EndpointSpec, cluster: Cluster) -> str:
     """Id of the release that the endpoint's Service points at; empty if there is no such Service."""
     service = get(cluster, "v1", "Service", spec.name, spec.namespace)
     return str(((service or {}).get("spec") or {}).get("selector", {}).get(RELEASE_LABEL, ""))
+
+
+def bringing_run(release: Release, namespace: str, cluster: Cluster) -> str:
+    """Run that brought this release up, from its workload's label; empty if there is no such workload."""
+    workload = get(cluster, "apps/v1", "Deployment", release.name, namespace)
+    return str(((workload or {}).get("metadata") or {}).get("labels", {}).get(RUN_LABEL, ""))
 
 
 @task(name="promote", task_run_name="promote", cache_policy=NO_CACHE)
