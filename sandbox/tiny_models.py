@@ -21,7 +21,7 @@ from sandbox.hub_content import GIT_ATTRIBUTES, HubContent, Repository
 DEFAULT_SIZE = 6_000_000
 """Bytes of weights per model."""
 
-_FORMAT = 1
+_FORMAT = 2
 """Counts changes of what is generated, so that an older cache is not used."""
 
 
@@ -216,7 +216,9 @@ def _config(model: TinyModel, shape: tiny_weights.Shape) -> dict[str, object]:
 
 def _generation_config(model: TinyModel) -> dict[str, object]:
     bos, eos = tiny_tokenizer.bos_eos(model.family)
-    return {"bos_token_id": bos, "eos_token_id": [eos], "do_sample": False}
+    # Random weights do not know when to stop, and like to repeat themselves.
+    limits = {"max_new_tokens": 64, "repetition_penalty": 1.3}
+    return {"bos_token_id": bos, "eos_token_id": [eos], "do_sample": False, **limits}
 
 
 def _card(model: TinyModel) -> str:

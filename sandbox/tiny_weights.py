@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -32,11 +32,12 @@ class Shape:
 
 def fit(size: int, *, dtype: str, layers: int, heads: int, kv_heads: int, family: str) -> Shape:
     """The shape whose weights come closest to `size` bytes; only the feed-forward width gives way."""
-    slim = Shape(family, layers, heads, kv_heads, intermediate=0)
+    hidden = 256 if 256 % heads == 0 else 8 * heads  # transformers wants a multiple of the heads
+    slim = Shape(family, layers, heads, kv_heads, intermediate=0, hidden=hidden)
     rest = size // _BYTES[dtype] - sum(_count(dims) for dims in _dimensions(slim).values())
     step = 8 * heads  # every tensor parallel size that divides the heads divides the width too
     width = rest // (3 * slim.hidden * layers)
-    return Shape(family, layers, heads, kv_heads, intermediate=max(step, round(width / step) * step))
+    return replace(slim, intermediate=max(step, round(width / step) * step))
 
 
 def _count(dims: tuple[int, ...]) -> int:

@@ -47,6 +47,8 @@ def test_config_index_and_weights_agree(model: TinyModel, cache: Path) -> None:
     assert ("model.layers.0.self_attn.q_norm.weight" in headers) == (config["model_type"] == "qwen3")
     assert f"model.layers.{config['num_hidden_layers'] - 1}.mlp.up_proj.weight" in headers
     assert config["max_position_embeddings"] == model.context
+    assert config["hidden_size"] % config["num_attention_heads"] == 0  # transformers refuses it otherwise
+    assert config["num_attention_heads"] % config["num_key_value_heads"] == 0
 
 
 def test_weights_are_as_large_as_asked(cache: Path) -> None:
