@@ -2,6 +2,7 @@
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 _PATTERN = re.compile(r"^([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]|[eE][+-]?[0-9]+|)$")
 _BINARY = {"Ki": 1024, "Mi": 1024**2, "Gi": 1024**3, "Ti": 1024**4, "Pi": 1024**5, "Ei": 1024**6}
@@ -20,6 +21,7 @@ def _split(text: str) -> tuple[Fraction, str]:
     return Fraction(number) * Fraction(10) ** exponent, suffix
 
 
+@lru_cache(maxsize=4096)
 def parse(quantity: str | float) -> Fraction:
     """The exact value of a quantity.
 
@@ -29,6 +31,7 @@ def parse(quantity: str | float) -> Fraction:
     return _split(str(quantity))[0]
 
 
+@lru_cache(maxsize=4096)
 def canonical(quantity: str | float) -> str:
     """The quantity as the server writes it: no fraction, the largest suffix of its family (`1024Mi` → `1Gi`).
 

@@ -109,7 +109,8 @@ class Writer:
         quotas.enforce(self.store, resource, obj)
         if self.store.get(resource.key, namespace, meta["name"]):
             raise errors.already_exists(resource, meta["name"])
-        return self._put(resource, obj, entries, options)
+        obj["metadata"]["managedFields"] = encode(entries)
+        return self._put(resource, obj, options)
 
     def update(
         self,
@@ -158,7 +159,7 @@ class Writer:
             if not options.dry_run:
                 self.store.remove(resource.key, before.get("namespace", ""), before["name"])
             return changed
-        return self._put(resource, changed, entries, options)
+        return self._put(resource, changed, options)
 
     def _held(self, resource: Resource, obj: Manifest) -> bool:
         """Whether a terminating object still waits for somebody."""
@@ -181,8 +182,7 @@ class Writer:
             return strategies.Allocations()
         return strategies.allocations(self.store.select(SERVICES.key))
 
-    def _put(self, resource: Resource, obj: Manifest, entries: list[Entry], options: WriteOptions) -> Manifest:
-        obj["metadata"]["managedFields"] = encode(entries)
+    def _put(self, resource: Resource, obj: Manifest, options: WriteOptions) -> Manifest:
         if not obj["metadata"]["managedFields"]:
             del obj["metadata"]["managedFields"]
         if options.dry_run:
