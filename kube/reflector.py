@@ -33,6 +33,13 @@ REFUSALS = 3
 """Refusals in a row (401, 403) that a running watch takes: a restarting API server refuses before its rules are loaded.
 """
 
+NOTABLE = 3
+"""Failures in a row that are worth a warning: a cut connection now and then is usual."""
+
+LONGEST_PAUSE = 5.0
+EAGER = 1
+"""Failures that count once a watch could be opened again: what happens meanwhile must not be learnt late."""
+
 Object = dict[str, Any]
 log = logging.getLogger(__name__)
 
@@ -114,7 +121,7 @@ class Reflector:
             if self._stopping.is_set():
                 return
             self._check_patience(error)
-            log.warning("%s", error)
+            log.log(logging.WARNING if self._failures >= NOTABLE else logging.DEBUG, "%s", error)
             self._pause()
 
     def _list(self) -> None:
@@ -175,6 +182,7 @@ class Reflector:
         if opened.status >= 400:
             self._refused(failure(opened.status, opened.read()), retry_after(opened.headers))
         self._reached()
+        self._failures = min(self._failures, EAGER)
         for line in opened.lines():
             if self._stopping.is_set():
                 return
@@ -244,7 +252,7 @@ class Reflector:
             raise error
 
     def _pause(self) -> None:
-        delay = max(self._wait, backoff(self._failures, base=0.1))
+        delay = max(self._wait, backoff(self._failures, base=0.1, cap=LONGEST_PAUSE))
         self._failures += 1
         self._wait = 0.0
         self._stopping.wait(delay)
