@@ -3,65 +3,33 @@
 import asyncio
 import base64
 import logging
-import socket
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import uvicorn
 import yaml
 
-from sandbox.kubernetes.api.app import ApiServer, Fault, LoggedRequest
-from sandbox.kubernetes.api.backend import Backend
-from sandbox.kubernetes.authn import ADMINS, Tokens
-from sandbox.kubernetes.bootstrap import install_definition, populate
-from sandbox.kubernetes.certificates import Certificates, make_certificates, write_private
+from sandbox.kubernetes.api.app import Fault, LoggedRequest
+from sandbox.kubernetes.assembly import RunningCluster, running_cluster
+from sandbox.kubernetes.authn import ADMINS
+from sandbox.kubernetes.bootstrap import install_definition
+from sandbox.kubernetes.certificates import write_private
 from sandbox.kubernetes.cluster import Cluster
-from sandbox.kubernetes.garbage import GarbageCollector
-from sandbox.kubernetes.housekeeping import DefinitionKeeper, NamespaceKeeper, QuotaKeeper
-from sandbox.kubernetes.resources import Registry
-from sandbox.kubernetes.store import Store
+from sandbox.kubernetes.config import KubernetesConfig
 
 if TYPE_CHECKING:
-    from sandbox.kubernetes.controllers import JobTimings
-    from sandbox.kubernetes.node import Fleet, ImageConfig, NodeConfig, NodeTimings
+    from sandbox.kubernetes.node import Fleet
+
+__all__ = ["KubernetesConfig", "KubernetesServer", "LoggedRequest", "serve_kubernetes"]
 
 T = TypeVar("T")
 Manifest = dict[str, Any]
 
 _LOG = logging.getLogger(__name__)
 _ADMIN = "sandbox-admin"
-
-
-@dataclass(frozen=True)
-class KubernetesConfig:
-    """How to run the sandbox's Kubernetes.
-
-    Attributes:
-        state_dir: Where certificates, the kubeconfig and the pods' files go.
-        port: 0 for a free one.
-        tls: Serve HTTPS with a certificate of the sandbox's own authority.
-        nodes: The machines of the cluster.
-        images: The images that its nodes can run, first match first.
-        node_env: Environment of all nodes: every container has it beneath its own and its node's.
-        controllers: Run Deployments, Jobs, Services and pods; without, the server only stores and answers.
-        node_timings: How long nodes wait for what; None for the sandbox's own pace.
-        job_timings: Pauses between the pods of a failing Job; None for the sandbox's own pace.
-    """
-
-    state_dir: Path
-    port: int = 0
-    tls: bool = True
-    nodes: "tuple[NodeConfig, ...]" = ()
-    images: "tuple[ImageConfig, ...]" = ()
-    node_env: Mapping[str, str] = field(default_factory=dict, repr=False)
-    controllers: bool = True
-    node_timings: "NodeTimings | None" = None
-    job_timings: "JobTimings | None" = None
 
 
 class KubernetesServer:
@@ -74,18 +42,10 @@ class KubernetesServer:
         admin_token: The administrator's bearer token.
     """
 
-    def __init__(
-        self,
-        url: str,
-        api: ApiServer,
-        loop: asyncio.AbstractEventLoop,
-        config: KubernetesConfig,
-        ca_file: Path | None,
-        fleet: "Fleet | None",
-    ) -> None:
-        self.url, self.ca_file, self._fleet = url, ca_file, fleet
-        self._api, self._loop, self._config = api, loop, config
-        self.admin_token = api.backend.tokens.issue(_ADMIN, [ADMINS])
+    def __init__(self, running: RunningCluster, loop: asyncio.AbstractEventLoop, config: KubernetesConfig) -> None:
+        self.url, self.ca_file = running.url, running.ca_file
+        self._api, self._fleet, self._loop, self._config = running.api, running.fleet, loop, config
+        self.admin_token = running.api.backend.tokens.issue(_ADMIN, [ADMINS])
         self.kubeconfig = self.write_kubeconfig(self.admin_token, "kubeconfig")
 
     def call(self, function: Callable[[Cluster], T]) -> T:
@@ -175,7 +135,7 @@ def serve_kubernetes(config: KubernetesConfig) -> Iterator[KubernetesServer]:
 
 
 class _Runner:
-    """The server's thread."""
+    """The cluster's thread."""
 
     def __init__(self, config: KubernetesConfig) -> None:
         self.started: Future[KubernetesServer] = Future()
@@ -198,104 +158,6 @@ class _Runner:
 
     async def _main(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        config = self._config
-        certificates = make_certificates(config.state_dir) if config.tls else None
-        ca_text = certificates.ca.read_text() if certificates else ""
-        listener = _listen(config.port)
-        address = f"127.0.0.1:{listener.getsockname()[1]}"
-        backend = Backend(Store(), Registry(), Tokens(), address=address)
-        api = ApiServer(backend)
-        populate(backend.cluster, backend.registry, ca_text)
-        fleet = _fleet(config, backend) if config.controllers else None
-        backend.runtime = fleet
-        url = f"{'https' if config.tls else 'http'}://{address}"
-        ca_file = certificates.ca if certificates else None
-        server = KubernetesServer(url, api, self._loop, config, ca_file, fleet)
-        web = _web_server(api, certificates)
-        serving = asyncio.create_task(web.serve([listener]))
-        nodes = [asyncio.create_task(_guarded("nodes", fleet.run()))] if fleet else []
-        keepers = [asyncio.create_task(_guarded(*named)) for named in _keepers(backend, ca_text, config).items()]
-        try:
-            while not web.started:
-                if serving.done():
-                    raise RuntimeError("the sandbox's API server could not start") from serving.exception()
-                await asyncio.sleep(0.005)
-            self.started.set_result(server)
+        async with running_cluster(self._config) as cluster:
+            self.started.set_result(KubernetesServer(cluster, self._loop, self._config))
             await self._stop.wait()
-        finally:
-            # The controllers first: they would replace the pods that go with their nodes.
-            await _cancel(*keepers)
-            await _cancel(*nodes)
-            backend.watches.cut()
-            web.should_exit = True
-            await asyncio.wait([serving])
-            await backend.close()
-
-
-def _listen(port: int) -> socket.socket:
-    # Named by its protocol, or asyncio would leave Nagle's algorithm on: 40 ms for every answer.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", port))
-    listener.listen(128)
-    return listener
-
-
-async def _cancel(*tasks: asyncio.Task[None]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _fleet(config: KubernetesConfig, backend: Backend) -> "Fleet":
-    from sandbox.kubernetes.node import Fleet
-
-    nodes = [replace(one, env={**config.node_env, **one.env}) for one in config.nodes]
-    return Fleet(backend.cluster, nodes, config.images, config.state_dir / "pods", config.node_timings)
-
-
-def _web_server(api: ApiServer, certificates: Certificates | None) -> uvicorn.Server:
-    tls: dict[str, Any] = {}
-    if certificates:
-        tls = {"ssl_certfile": str(certificates.certificate), "ssl_keyfile": str(certificates.key)}
-    return uvicorn.Server(
-        uvicorn.Config(
-            api.app,
-            http="h11",
-            ws="none",
-            loop="asyncio",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=120,
-            timeout_graceful_shutdown=1,
-            **tls,
-        )
-    )
-
-
-def _keepers(backend: Backend, ca_text: str, config: KubernetesConfig) -> dict[str, Coroutine[Any, Any, None]]:
-    """What runs beside the server, by name."""
-    store, cluster, registry = backend.store, backend.cluster, backend.registry
-    found: dict[str, Coroutine[Any, Any, None]] = {
-        "garbage collector": GarbageCollector(store, registry).run(),
-        "namespace keeper": NamespaceKeeper(store, cluster, ca_text).run(),
-        "definition keeper": DefinitionKeeper(store, cluster, registry).run(),
-        "quota keeper": QuotaKeeper(store, cluster).run(),
-    }
-    if config.controllers:
-        from sandbox.kubernetes.controllers import run_controllers
-
-        found["controllers"] = run_controllers(cluster, jobs=config.job_timings)
-    return found
-
-
-async def _guarded(name: str, work: Coroutine[Any, Any, None]) -> None:
-    """Run background work; should it fail, say so where people look."""
-    try:
-        await work
-    except asyncio.CancelledError:
-        raise
-    except Exception:
-        _LOG.exception("the sandbox's %s failed and stopped", name)
