@@ -88,4 +88,6 @@ def _tail(path: Path, count: int, end: int | None = None) -> Iterator[bytes]:
             position -= step
             file.seek(position)
             data = file.read(step) + data
+    if not data:
+        return iter(())
     return iter(data.removesuffix(b"\n").split(b"\n")[-count:])

@@ -64,9 +64,10 @@ class Log:
             self.captured = (self.captured + data)[:CAPTURED]
             return
         *lines, rest = (self._rest.pop(stream, b"") + data).split(b"\n")
-        if not data and rest:
-            lines, rest = [rest], b""
         out = bytearray()
+        if not data and rest:  # output that ends without a newline is part of a line, and stays so
+            out += self._line(stream, b"P", rest)
+            rest = b""
         for line in lines:
             start = 0
             while len(line) - start > LONGEST_LINE:

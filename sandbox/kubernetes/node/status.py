@@ -143,7 +143,7 @@ def pod_phase(spec: Obj, containers: Sequence[ContainerState], *, ending: bool) 
         return "Failed" if any(codes) else "Succeeded"
     if any(not initialized(one) for one in inits) or len(ended) + sum(one.is_running for one in mains) < len(mains):
         return "Failed" if ending and not any(one.is_running for one in containers) else "Pending"
-    if any(one.is_running for one in mains) or spec.get("restartPolicy", "Always") == "Always":
+    if any(one.is_running for one in containers) or spec.get("restartPolicy", "Always") == "Always":
         return "Running"
     if all(one.exit_code == 0 for one in mains):
         return "Succeeded"

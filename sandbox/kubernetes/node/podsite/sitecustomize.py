@@ -7,6 +7,7 @@ left as it is. Programs that are not Python, and event loops that bring their ow
 """
 
 import contextlib
+import importlib.machinery
 import importlib.util
 import os
 import socket
