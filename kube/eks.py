@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 TOKEN_SECONDS = 600
 """Age at which a token is replaced; EKS would accept it for 900 s."""
 
-_CONFIG = Config(connect_timeout=5, read_timeout=15, retries={"mode": "standard", "total_max_attempts": 3})
+_CONFIG = Config(connect_timeout=5, read_timeout=15, retries={"mode": "standard", "total_max_attempts": 2})
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import copy
 import json
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kube.diff import content, unified_diff, without_secrets
@@ -73,6 +73,7 @@ def test_a_secret_that_kubectl_applied_keeps_no_copy_in_its_annotation() -> None
 VALUES = st.dictionaries(st.sampled_from(["token", "other", "third"]), st.text("ZQJ789", min_size=6), max_size=3)
 
 
+@settings(max_examples=50)
 @given(before=st.none() | VALUES, after=VALUES)
 def test_no_secret_value_is_ever_in_a_diff(before: dict | None, after: dict) -> None:
     old = secret(**before) if before is not None else None
@@ -90,6 +91,7 @@ TREES = st.recursive(
 )
 
 
+@settings(max_examples=50)
 @given(spec=TREES, other=TREES)
 def test_a_diff_is_empty_exactly_if_the_contents_are_equal(spec: object, other: object) -> None:
     one = {"kind": "ConfigMap", "metadata": {"name": "c", "uid": "1"}, "spec": spec}

@@ -70,7 +70,7 @@ class Writer(threading.Thread):
 
 
 def observe(
-    server: KubernetesServer, place: Any, disturb: Callable[[int], None]
+    server: KubernetesServer, place: Any, disturb: Callable[[int], None], times: int
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str]], list[dict[str, Any]]]:
     """Watches while the writer writes and `disturb` is called again and again.
 
@@ -81,7 +81,7 @@ def observe(
     cutter_done = threading.Event()
 
     def cut() -> None:
-        for number in range(CUTS):
+        for number in range(times):
             disturb(number)
             time.sleep(0.02)
         cutter_done.set()
@@ -116,7 +116,7 @@ def test_fifty_cuts_lose_no_state_and_repeat_none(sandbox_server: KubernetesServ
         while not sandbox_server.cut_watches():
             time.sleep(0.02)
 
-    seen, done, _objects = observe(sandbox_server, sandbox_place, cut)
+    seen, done, _objects = observe(sandbox_server, sandbox_place, cut, CUTS)
     assert seen == done
     assert len(done) > 30
 
@@ -133,7 +133,7 @@ def test_cuts_errors_and_expired_versions_end_in_the_right_state(
             sandbox_server.fail_next((500, 503, 504)[number % 3], count=2, path_prefix=path)
         sandbox_server.cut_watches()
 
-    seen, done, objects = observe(sandbox_server, sandbox_place, disturb)
+    seen, done, objects = observe(sandbox_server, sandbox_place, disturb, 60)
     live = {
         one["metadata"]["name"]: one["data"]["number"]
         for one in list_(sandbox_place.cluster, "v1", "ConfigMap", sandbox_place.namespace, labels="chaos=yes")
