@@ -68,7 +68,7 @@ def _catalog(options: argparse.Namespace) -> None:
         return
     table = Table(title=f"{len(presets)} presets")
     for column in ("preset", "model", "framework", "accelerator", "devices", "instance type", "image", "endpoint"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == "preset")
     for preset in presets.values():
         repository, tag = split_reference(preset.image)
         table.add_row(

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from serving.combinations import impossibilities
+from serving.combinations import impossibilities, not_on
 from serving.explain import input_error, problems
 from serving.frameworks.defaults import default_image, default_weights
 from serving.spec import Accelerator, EndpointSpec, Framework
@@ -48,8 +48,9 @@ def validated(document: Mapping[str, Any], where: str) -> EndpointSpec:
         InputError: Names every field that does not fit, or every combination that cannot work.
     """
     if not document.get("image"):
-        framework, accelerator = document.get("framework"), document.get("accelerator")
-        raise input_error(where, [f"image is missing, and none is published for {framework} on {accelerator}."])
+        framework, accelerator = Framework(document["framework"]), Accelerator(document["accelerator"])
+        missing = f"image is missing, and none is published for {framework} on {accelerator}."
+        raise input_error(where, [not_on(framework, accelerator) or missing])
     try:
         spec = EndpointSpec.model_validate(dict(document))
     except ValidationError as error:

@@ -9,6 +9,8 @@ from serving.frameworks.defaults import default_image
 from serving.frameworks.groups import group_size
 from serving.frameworks.images import EngineImage, Family, engine_image
 from serving.frameworks.neuron import neuron_cores
+from serving.options import DiffusersOptions
+from serving.servers.diffusion import NEURON_PIPELINES
 from serving.spec import (
     DEPLOYMENT_BASED,
     SECTIONS,
@@ -83,7 +85,8 @@ def refusal(spec: EndpointSpec, found: list[str]) -> InputError:
 def impossibilities(spec: EndpointSpec) -> Iterator[str]:
     """Yields one sentence for each combination in the spec that cannot work."""
     image = engine_image(spec.image)
-    yield from _framework_and_accelerator(spec)
+    if why := not_on(spec.framework, spec.accelerator):
+        yield why
     yield from _image(spec, image)
     yield from _weights(spec, image)
     yield from _accelerators(spec)
@@ -97,11 +100,13 @@ def impossibilities(spec: EndpointSpec) -> Iterator[str]:
         )
 
 
-def _framework_and_accelerator(spec: EndpointSpec) -> Iterator[str]:
-    why = _NOT_ON.get(spec.framework, {}).get(spec.accelerator)
-    if why:
-        possible = [a.value for a in Accelerator if a not in _NOT_ON[spec.framework]]
-        yield f"{spec.framework} does not run on {spec.accelerator}: {why}; use accelerator={' or '.join(possible)}."
+def not_on(framework: Framework, accelerator: Accelerator) -> str:
+    """Returns why a framework does not run on an accelerator, in one sentence; empty if it does."""
+    why = _NOT_ON.get(framework, {}).get(accelerator)
+    if not why:
+        return ""
+    possible = [a.value for a in Accelerator if a not in _NOT_ON[framework]]
+    return f"{framework} does not run on {accelerator}: {why}; use accelerator={' or '.join(possible)}."
 
 
 def _image(spec: EndpointSpec, image: EngineImage) -> Iterator[str]:
@@ -124,6 +129,13 @@ def _image(spec: EndpointSpec, image: EngineImage) -> Iterator[str]:
             f"image {spec.image} cannot span pods: vLLM for Neuron has no pipeline parallelism at that version; use "
             "framework=vllm with tensor_parallel_size up to the NeuronCores of one instance, or a newer image."
         )
+    if spec.framework is Framework.DIFFUSERS and spec.accelerator is Accelerator.NEURON:
+        pipeline = (spec.diffusers or DiffusersOptions()).pipeline
+        if pipeline not in NEURON_PIPELINES:
+            yield (
+                f"diffusers.pipeline {pipeline} does not run on neuron: optimum-neuron has no class for it; allowed: "
+                f"{', '.join(sorted(NEURON_PIPELINES))}."
+            )
     if spec.framework is Framework.RAY_VLLM and image.family is Family.RAY and not (spec.ray and spec.ray.vllm_version):
         yield f"image {spec.image} brings no vLLM; set ray.vllm_version, or use rayproject/ray-llm."
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from serving.frameworks import llama_cpp, lws, nim, triton, vllm
+from serving.frameworks import diffusers, llama_cpp, lws, nim, ray, triton, vllm
 from serving.frameworks.workload import PLAIN_DOOR, Door, Manifest, endpoint_services
 from serving.models import StagedModel
 from serving.release import Release
@@ -13,7 +13,9 @@ Renderer = Callable[[EndpointSpec, StagedModel | None, Release], list[Manifest]]
 RENDERERS: dict[Framework, Renderer] = {
     Framework.VLLM: vllm.render,
     Framework.AIBRIX: vllm.render,
+    Framework.RAY_VLLM: ray.render,
     Framework.TRITON_VLLM: triton.render,
+    Framework.DIFFUSERS: diffusers.render,
     Framework.LWS_VLLM: lws.render,
     Framework.NIM: nim.render,
     Framework.LLAMA_CPP: llama_cpp.render,
@@ -45,5 +47,5 @@ def render_aliases(spec: EndpointSpec, release: Release) -> list[Manifest]:
 def _door(spec: EndpointSpec) -> Door:
     if spec.framework is Framework.AIBRIX:
         return vllm.door(spec)
-    doors = {Framework.TRITON_VLLM: triton.DOOR, Framework.LWS_VLLM: lws.DOOR}
+    doors = {Framework.RAY_VLLM: ray.DOOR, Framework.TRITON_VLLM: triton.DOOR, Framework.LWS_VLLM: lws.DOOR}
     return doors.get(spec.framework, PLAIN_DOOR)

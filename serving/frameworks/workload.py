@@ -104,13 +104,18 @@ def _service(
     }
 
 
-def disruption_budget(spec: EndpointSpec, release: Release) -> list[Manifest]:
+def disruption_budget(spec: EndpointSpec, release: Release, *, at_least_two: bool = False) -> list[Manifest]:
     """Returns the budget that keeps all but one replica during node drains; none for a single replica.
 
     A budget on a single replica would only keep its node from ever being drained.
+
+    Args:
+        spec: The endpoint.
+        release: The release that it protects.
+        at_least_two: There are two pods or more whatever the spec's replicas say.
     """
     most = spec.autoscaling.max_replicas if spec.autoscaling else spec.replicas
-    if most < 2:
+    if most < 2 and not at_least_two:
         return []
     return [
         {

@@ -34,10 +34,16 @@ def test_a_preset_holds_the_charts_facts(name: str) -> None:
     assert preset.accelerator == facts["accelerator"]
     assert preset.endpoint == facts["service_name"]
     assert preset.image == facts["image"]
+    parameters = dict(facts.get("model_parameters", {}))
+    # numGpus is no argument of the engine: the chart repeats the number of devices with it.
+    assert parameters.pop("numGpus", preset.resources.accelerators) == preset.resources.accelerators
+    if preset.framework == "diffusers":
+        assert preset.diffusers is not None
+        assert preset.diffusers.pipeline == parameters.pop("pipeline")
     given = preset.engine.model_dump(exclude_unset=True)
-    assert given == {snake(key): value for key, value in facts["model_parameters"].items()}
+    assert given == {snake(key): value for key, value in parameters.items()}
     assert preset.instance_type == facts.get("instance_type", "")
-    assert preset.env == facts.get("env", {})
+    assert preset.env == facts.get("env", {}) | facts.get("nim", {}).get("env", {})
     assert preset.replicas == facts["replicas"]
     requests, limits = facts["resources"]["requests"], facts["resources"]["limits"]
     device = preset.accelerator.resource
@@ -49,6 +55,21 @@ def test_a_preset_holds_the_charts_facts(name: str) -> None:
         ("memory_limit", limits, "memory"),
     ):
         assert getattr(preset.resources, field) == str(source.get(key, ""))
+    if "ray" in facts:
+        holds_rays_facts(preset, facts["ray"])
+
+
+def holds_rays_facts(preset: Preset, facts: dict[str, Any]) -> None:
+    ray = preset.ray
+    assert ray is not None
+    assert ray.version == facts["version"]
+    assert ray.vllm_version == (facts["vllm_version"] or "")
+    assert (ray.min_workers, ray.max_workers) == (facts["min_replicas"], facts["max_replicas"])
+    scaling = facts["autoscaling"] or {"enabled": False}
+    assert ray.autoscaling is scaling["enabled"]
+    if ray.autoscaling:
+        actors = scaling["actorAutoscaling"]
+        assert (ray.min_replicas, ray.max_replicas) == (actors["minActors"], actors["maxActors"])
 
 
 def test_every_preset_resolves_as_it_is() -> None:
@@ -56,11 +77,11 @@ def test_every_preset_resolves_as_it_is() -> None:
         spec = resolve(preset)
         assert spec.name == preset.endpoint
         assert spec.preset == preset.name
-        assert spec.served_model_name == preset.model
+        assert spec.served_model_name == (spec.name if spec.framework == "aibrix" else preset.model)
 
 
 def test_an_unknown_preset_names_what_was_probably_meant() -> None:
-    with pytest.raises(InputError, match=r"'qwen3-vllm' does not exist; did you mean qwen3-1\.7b-vllm\?"):
+    with pytest.raises(InputError, match=r"'qwen3-vllm' does not exist; did you mean qwen3-1\.7b-vllm "):
         get_preset("qwen3-vllm")
 
 

@@ -2,7 +2,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import kubernetes_validate
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +14,7 @@ from serving.models import PinnedModel, StagedFile, StagedModel
 from serving.release import release_of
 from serving.rendering import render, render_endpoint
 from serving.spec import Accelerator, EndpointSpec, Framework, VllmOptions, WeightsSource
+from tests.serving.manifest_schemas import check
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 STREAMING = "vllm/vllm-openai:v0.11.0"
@@ -66,14 +66,14 @@ def test_every_preset_renders_valid_objects_with_every_weights_source(
     staged = None if weights is WeightsSource.HUB else make_staged(spec.model.repo_id)
     manifests = rendered(spec, staged)
     for manifest in manifests:
-        kubernetes_validate.validate(manifest, "1.31", strict=True)
+        check(manifest)
     names = [(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests]
     assert len(names) == len(set(names))
     model = staged.model if staged else PinnedModel(repo_id=spec.model.repo_id, revision="main", commit=COMMIT)
     release = release_of(spec, model, staged)
     assert {("Service", release.name), ("Deployment", release.name)} <= set(names)
     endpoint = render_endpoint(spec, release)
-    kubernetes_validate.validate(endpoint, "1.31", strict=True)
+    check(endpoint)
     assert endpoint["metadata"]["name"] == spec.name
     pods = by_kind(manifests)["Deployment"]["spec"]["template"]["metadata"]["labels"]
     for service in (endpoint, by_kind(manifests)["Service"]):
@@ -383,7 +383,7 @@ def test_whatever_is_asked_renders_valid_objects_with_arguments_as_written(
     )
     manifests = rendered(spec, None if weights is WeightsSource.HUB else staged)
     for manifest in manifests:
-        kubernetes_validate.validate(manifest, "1.31", strict=True)
+        check(manifest)
         labels = manifest["metadata"]["labels"]
         assert all(len(value) <= 63 and (value == "" or value[0].isalnum()) for value in labels.values())
     command = [expand(part, {}) for part in engine(manifests)["command"]]

@@ -1,0 +1,332 @@
+"""Image server: one diffusion pipeline from a local directory, behind HTTP.
+
+    GET  /health                  200 once the pipeline is loaded, 503 before
+    GET  /v1/models               the served model, as OpenAI lists it
+    POST /v1/generations          {"prompt": …} → image/png
+    POST /v1/images/generations   OpenAI's images route → {"created": …, "data": [{"b64_json": …}]}
+    GET  /metrics                 Prometheus text
+
+Optional fields of both POST routes: negative_prompt, width, height, steps, guidance_scale, seed.
+
+Runs inside an image with torch and diffusers (GPU, CPU) or optimum-neuron (Neuron) and needs nothing else: the HTTP
+part is Python's own.
+"""
+
+import argparse
+import base64
+import importlib
+import io
+import json
+import math
+import pathlib
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+PIPELINES = {
+    "flux": "FluxPipeline",
+    "stablediffusion3": "StableDiffusion3Pipeline",
+    "stablediffusionxl": "StableDiffusionXLPipeline",
+    "kolors": "KolorsPipeline",
+    "omnigen": "OmniGenPipeline",
+    "diffusion": "DiffusionPipeline",
+}
+NEURON_PIPELINES = {
+    "flux": "NeuronFluxPipeline",
+    "stablediffusionxl": "NeuronStableDiffusionXLPipeline",
+    "diffusion": "NeuronStableDiffusionPipeline",
+}
+DTYPES = {"flux": "bfloat16", "stablediffusion3": "bfloat16", "omnigen": "bfloat16", "kolors": "float16"}
+VARIANTS = {"kolors": "fp16"}
+MAX_BODY = 1 << 20
+MAX_PIXELS = 4096 * 4096
+
+
+class BadRequest(Exception):
+    """What the client sent cannot be done."""
+
+
+@dataclass
+class Counters:
+    """What /metrics tells."""
+
+    waiting: int = 0
+    running: int = 0
+    images: int = 0
+    failures: int = 0
+    seconds: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, **changes: float) -> None:
+        """Adds to counters, all at once."""
+        with self.lock:
+            for name, change in changes.items():
+                setattr(self, name, getattr(self, name) + change)
+
+    def text(self) -> str:
+        """Returns Prometheus' text format."""
+        rows = (
+            ("diffusers_requests_waiting", "gauge", self.waiting),
+            ("diffusers_requests_running", "gauge", self.running),
+            ("diffusers_images_total", "counter", self.images),
+            ("diffusers_failures_total", "counter", self.failures),
+            ("diffusers_generation_seconds_total", "counter", f"{self.seconds:.3f}"),
+        )
+        return "".join(f"# TYPE {name} {kind}\n{name} {value}\n" for name, kind, value in rows)
+
+
+class Pipeline:
+    """The loaded model. One image at a time: the accelerator is one."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.name: str = options.served_model_name
+        self.counters = Counters()
+        self.ready = threading.Event()
+        self._turn = threading.Lock()
+        self._pipe: Any = None
+
+    def load(self) -> None:
+        """Loads the pipeline onto its device."""
+        begin = time.monotonic()
+        self._pipe = _load_neuron(self.options) if self.options.device == "neuron" else _load(self.options)
+        if hasattr(self._pipe, "set_progress_bar_config"):
+            self._pipe.set_progress_bar_config(disable=True)
+        self.ready.set()
+        print(f"loaded {self.options.model} in {time.monotonic() - begin:.1f} s", flush=True)
+
+    def generate(self, wanted: dict[str, Any]) -> bytes:
+        """Returns a PNG.
+
+        Raises:
+            BadRequest: A field is missing or does not fit.
+        """
+        arguments = self._arguments(wanted)
+        self.counters.add(waiting=1)
+        with self._turn:
+            self.counters.add(waiting=-1, running=1)
+            begin = time.monotonic()
+            try:
+                image = self._pipe(**arguments).images[0]
+            except (ValueError, TypeError) as error:
+                self.counters.add(failures=1)
+                raise BadRequest(str(error)) from error
+            except BaseException:
+                self.counters.add(failures=1)
+                raise
+            finally:
+                self.counters.add(running=-1, seconds=time.monotonic() - begin)
+        self.counters.add(images=1)
+        buffer = io.BytesIO()
+        image.save(buffer, format="PNG")
+        return buffer.getvalue()
+
+    def _arguments(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        prompt = wanted.get("prompt")
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise BadRequest("prompt should be text that is not empty")
+        arguments: dict[str, Any] = {"prompt": prompt}
+        options = self.options
+        sizes = {"width": options.width, "height": options.height}
+        for name, default in sizes.items():
+            arguments[name] = _number(wanted, name, default, int, 64, 4096)
+            if arguments[name] % 8:
+                raise BadRequest(f"{name} is {arguments[name]}, should be a multiple of 8")
+        if options.device == "neuron":
+            # A Neuron pipeline is compiled for one size.
+            if any(arguments[name] != default for name, default in sizes.items()):
+                raise BadRequest(f"this endpoint makes images of {options.width}x{options.height} only")
+            del arguments["width"], arguments["height"]
+        steps = _number(wanted, "steps", options.steps, int, 1, 1000)
+        if steps is not None:
+            arguments["num_inference_steps"] = steps
+        guidance = _number(wanted, "guidance_scale", options.guidance_scale, float, 0, 100)
+        if guidance is not None:
+            arguments["guidance_scale"] = guidance
+        if isinstance(wanted.get("negative_prompt"), str):
+            arguments["negative_prompt"] = wanted["negative_prompt"]
+        seed = _number(wanted, "seed", None, int, 0, 2**63 - 1)
+        if seed is not None:
+            arguments["generator"] = importlib.import_module("torch").Generator("cpu").manual_seed(seed)
+        return arguments
+
+
+def _number(wanted: dict[str, Any], name: str, default: Any, kind: type, least: float, most: float) -> Any:
+    value = wanted.get(name)
+    if value is None:
+        return default
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not fits or (kind is int and value != int(value)) or not least <= value <= most:
+        raise BadRequest(f"{name} is {value!r}, should be a number from {least} to {most}")
+    return kind(value)
+
+
+def _load(options: argparse.Namespace) -> Any:
+    torch, diffusers = importlib.import_module("torch"), importlib.import_module("diffusers")
+    dtype = options.dtype or ("float32" if options.device == "cpu" else DTYPES.get(options.pipeline, ""))
+    arguments: dict[str, Any] = {"torch_dtype": getattr(torch, dtype)} if dtype else {}
+    if options.pipeline in VARIANTS:
+        arguments["variant"] = VARIANTS[options.pipeline]
+    if options.revision:
+        arguments["revision"] = options.revision
+    kind = getattr(diffusers, PIPELINES[options.pipeline])
+    if options.devices > 1:
+        return kind.from_pretrained(options.model, device_map="balanced", **arguments)
+    return kind.from_pretrained(options.model, **arguments).to(options.device)
+
+
+def _load_neuron(options: argparse.Namespace) -> Any:
+    """Loads the compiled pipeline, or compiles it first and keeps it for the container's next start."""
+    kind = getattr(importlib.import_module("optimum.neuron"), NEURON_PIPELINES[options.pipeline])
+    kept = pathlib.Path(options.artifacts)
+    if (kept / "model_index.json").exists():
+        return kind.from_pretrained(str(kept))
+    shapes = {"batch_size": 1, "height": options.height, "width": options.width, "num_images_per_prompt": 1}
+    pipe = kind.from_pretrained(
+        options.model, export=True, auto_cast="matmul", auto_cast_type=options.dtype or "bf16", **shapes
+    )
+    pipe.save_pretrained(str(kept))
+    return pipe
+
+
+class Handler(BaseHTTPRequestHandler):
+    """The routes."""
+
+    protocol_version = "HTTP/1.1"
+    pipeline: Pipeline
+
+    def do_GET(self) -> None:
+        """Answers health, models and metrics."""
+        path = self.path.partition("?")[0]
+        if path == "/health":
+            ready = self.pipeline.ready.is_set()
+            self._json(200 if ready else 503, {"status": "ready" if ready else "loading"})
+        elif path == "/v1/models":
+            entry = {"id": self.pipeline.name, "object": "model", "owned_by": "diffusers"}
+            self._json(200, {"object": "list", "data": [entry]})
+        elif path == "/metrics":
+            self._answer(200, "text/plain; version=0.0.4", self.pipeline.counters.text().encode())
+        else:
+            self._error(404, f"there is no {path}")
+
+    def do_POST(self) -> None:
+        """Makes images."""
+        path = self.path.partition("?")[0]
+        try:
+            wanted = self._body()
+            if path not in ("/v1/generations", "/v1/images/generations"):
+                self._error(404, f"there is no {path}")
+            elif not self.pipeline.ready.is_set():
+                self._error(503, "the model is still loading")
+            elif path == "/v1/generations":
+                self._answer(200, "image/png", self.pipeline.generate(wanted))
+            else:
+                self._openai(wanted)
+        except BadRequest as error:
+            self._error(400, str(error))
+        except Exception as error:
+            self.log_message("%s", f"generation failed: {type(error).__name__}: {error}")
+            self._error(500, f"generation failed: {type(error).__name__}: {error}")
+
+    def _openai(self, wanted: dict[str, Any]) -> None:
+        model = wanted.get("model")
+        if model not in (None, "", self.pipeline.name):
+            self._error(404, f"The model `{model}` does not exist; this endpoint serves `{self.pipeline.name}`.")
+            return
+        if wanted.get("response_format", "b64_json") != "b64_json":
+            raise BadRequest("response_format should be b64_json: pictures are not kept here, so there is no url")
+        size = wanted.get("size")
+        if isinstance(size, str) and size != "auto":
+            width, times, height = size.partition("x")
+            if not times or not width.isdigit() or not height.isdigit():
+                raise BadRequest(f"size is {size!r}, should be WIDTHxHEIGHT or auto")
+            wanted = {**wanted, "width": int(width), "height": int(height)}
+        count = _number(wanted, "n", 1, int, 1, 10)
+        pictures = [self.pipeline.generate(wanted) for _ in range(count)]
+        data = [{"b64_json": base64.b64encode(picture).decode()} for picture in pictures]
+        self._json(200, {"created": int(time.time()), "data": data})
+
+    def _body(self) -> dict[str, Any]:
+        length = self.headers.get("Content-Length", "")
+        if not length.isdigit() or int(length) > MAX_BODY:
+            self.close_connection = True
+            raise BadRequest(f"Content-Length should be a number up to {MAX_BODY}")
+        try:
+            document = json.loads(self.rfile.read(int(length)))
+        except ValueError as error:
+            raise BadRequest(f"the body is not JSON: {error}") from error
+        if not isinstance(document, dict):
+            raise BadRequest("the body should be a JSON object")
+        return document
+
+    def _error(self, status: int, message: str) -> None:
+        self._json(status, {"error": {"message": message, "type": "invalid_request_error", "code": status}})
+
+    def _json(self, status: int, document: dict[str, Any]) -> None:
+        self._answer(status, "application/json", json.dumps(document).encode())
+
+    def _answer(self, status: int, kind: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:  # noqa: ARG002
+        """Logs what is asked, but for the probes."""
+        if not self.path.startswith(("/health", "/metrics")):
+            self.log_message('"%s" %s', self.requestline, str(code))
+
+
+class Server(ThreadingHTTPServer):
+    """Threads finish what they began before the process ends."""
+
+    daemon_threads = False
+    block_on_close = True
+    request_queue_size = 128
+
+
+def read_options(arguments: list[str]) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description="Serve one diffusion pipeline.")
+    parser.add_argument("--model", required=True, help="directory, or Hub repository")
+    parser.add_argument("--revision", default="", help="commit, for a Hub repository")
+    parser.add_argument("--served-model-name", required=True)
+    parser.add_argument("--pipeline", choices=sorted(PIPELINES), default="diffusion")
+    parser.add_argument("--device", choices=("cuda", "cpu", "neuron"), required=True)
+    parser.add_argument("--devices", type=int, default=1)
+    parser.add_argument("--dtype", default="")
+    parser.add_argument("--width", type=int, default=1024)
+    parser.add_argument("--height", type=int, default=1024)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--guidance-scale", type=float)
+    parser.add_argument("--artifacts", default="", help="where a compiled pipeline is kept (neuron)")
+    parser.add_argument("--host", default="0.0.0.0")
+    parser.add_argument("--port", type=int, default=8000)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    """Serves until asked to stop; a model that cannot be loaded ends the process."""
+    options = read_options(arguments)
+    pipeline = Pipeline(options)
+    handler = type("BoundHandler", (Handler,), {"pipeline": pipeline})
+    server = Server((options.host, options.port), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(f"listening on {options.host}:{server.server_address[1]}", flush=True)
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    pipeline.load()
+    stopped.wait()
+    server.shutdown()
+    server.server_close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
