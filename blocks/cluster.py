@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from blocks.aws import session_of
+from blocks.references import Referable
 from kube.connect import Cluster, eks, from_kubeconfig, in_cluster
 from kube.eks import aws_error
 from serving.spec import DnsLabel
@@ -26,7 +27,7 @@ MASK = "********"
 _WAYS = "a kubeconfig, an EKS cluster by name, or from inside the cluster"
 
 
-class InferenceCluster(Block):
+class InferenceCluster(Referable, Block):
     """Cluster and namespace that endpoints are deployed to.
 
     Exactly one way to the cluster is chosen: `kubeconfig`, `eks_cluster` or `in_cluster`.

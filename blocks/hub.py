@@ -3,12 +3,13 @@
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
+from blocks.references import Referable
 from staging.hub import HubAccess
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 
 
-class HuggingFaceHub(Block):
+class HuggingFaceHub(Referable, Block):
     """Token and address of the Hugging Face Hub.
 
     Attributes:

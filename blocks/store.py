@@ -7,12 +7,13 @@ from prefect_aws import AwsCredentials
 from pydantic import Field, SerializationInfo, SerializerFunctionWrapHandler, field_serializer
 
 from blocks.aws import session_of
+from blocks.references import Referable
 from staging.store import StoreAccess
 
 MASK = "********"
 
 
-class ModelStore(Block):
+class ModelStore(Referable, Block):
     """S3 bucket that holds staged models.
 
     Attributes:
