@@ -112,13 +112,11 @@ def apply_all(
     ordered = sorted(manifests, key=lambda manifest: step(str(manifest.get("kind"))))
     plans = [_plan(cluster, manifest) for manifest in ordered]
     new = {plan.manifest["metadata"]["name"] for plan in plans if plan.resource.kind == "Namespace" and not plan.live}
-    tried = [
-        _apply(cluster, plan, manager=manager, force=force, dry_run=True)
-        for plan in plans
-        if dry_run or plan.manifest["metadata"].get("namespace") not in new
-    ]
     if dry_run:
-        return tried
+        return [_apply(cluster, plan, manager=manager, force=force, dry_run=True) for plan in plans]
+    for plan in plans:
+        if plan.manifest["metadata"].get("namespace") not in new:
+            _try(cluster, plan, manager=manager, force=force)
     return [_apply(cluster, plan, manager=manager, force=force, dry_run=False) for plan in plans]
 
 
@@ -135,6 +133,14 @@ def _plan(cluster: Cluster, manifest: Mapping[str, Any]) -> _Planned:
     placed = {**manifest, "metadata": {**metadata, **({"namespace": namespace} if namespace else {})}}
     live = get(cluster, resource.api_version, resource.kind, metadata["name"], namespace)
     return _Planned(placed, resource, live)
+
+
+def _try(cluster: Cluster, plan: _Planned, *, manager: str, force: bool) -> None:
+    try:
+        _apply(cluster, plan, manager=manager, force=force, dry_run=True)
+    except ApplyError as error:
+        if error.code != "apply.no_dry_run":  # an admission webhook that only judges the real thing
+            raise
 
 
 def _apply(cluster: Cluster, plan: _Planned, *, manager: str, force: bool, dry_run: bool) -> Applied:

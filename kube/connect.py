@@ -64,7 +64,7 @@ def from_kubeconfig(
 
     Args:
         source: Path (several joined by ``:`` as in KUBECONFIG), the YAML text itself, or its parsed contents;
-            None means KUBECONFIG, or else ``~/.kube/config``.
+            None means KUBECONFIG, or else ``~/.kube/config``. A file is read again when its token is refused.
         context: Name of the context; empty means the current one.
         namespace: Overrides the context's default namespace.
 
@@ -74,7 +74,15 @@ def from_kubeconfig(
     """
     configuration = _configuration()
     loaded = load_kubeconfig(source, context, configuration)
-    return _connected(configuration, namespace or loaded.namespace or "default", loaded.context)
+
+    def read_again() -> None:
+        fresh = _configuration()
+        load_kubeconfig(source, context, fresh)
+        configuration.api_key.update(fresh.api_key)
+        configuration.refresh_api_key_hook = fresh.refresh_api_key_hook
+
+    renew = read_again if loaded.renewable else None
+    return _connected(configuration, namespace or loaded.namespace or "default", loaded.context, renew)
 
 
 def in_cluster(

@@ -27,10 +27,13 @@ class Loaded:
     Attributes:
         context: Name of the context in use.
         namespace: The context's default namespace; may be empty.
+        renewable: Whether reading it again may give fresh credentials: it is a file, or names a command or a file
+            that gives the token.
     """
 
     context: str
     namespace: str
+    renewable: bool
 
 
 def load_kubeconfig(
@@ -55,14 +58,16 @@ def load_kubeconfig(
         raise _wrong(f"the certificates, keys or tokens of context {name} cannot be read") from None
     if "exec" in user and not configuration.api_key and not configuration.cert_file:
         raise _command_failed(str(user["exec"].get("command")))
-    return Loaded(context=name, namespace=str(chosen.get("namespace") or ""))
+    fixed = isinstance(source, Mapping) or _is_text(source)
+    renewable = not fixed or bool(user.keys() & {"exec", "tokenFile", "auth-provider"})
+    return Loaded(context=name, namespace=str(chosen.get("namespace") or ""), renewable=renewable)
 
 
 def _read(source: str | Path | Mapping[str, Any] | None) -> ConfigNode:
     if isinstance(source, Mapping):
         return _node(_mapping(dict(source)))
-    if isinstance(source, str) and "\n" in source:
-        return _node(_mapping(_parse(source)))
+    if _is_text(source):
+        return _node(_mapping(_parse(str(source))))
     paths = str(source or os.environ.get("KUBECONFIG") or DEFAULT_PATH)
     existing = [path for path in paths.split(os.pathsep) if path and Path(path).expanduser().is_file()]
     if not existing:
@@ -75,6 +80,10 @@ def _read(source: str | Path | Mapping[str, Any] | None) -> ConfigNode:
 
 def _node(contents: dict[str, Any]) -> ConfigNode:
     return ConfigNode("kubeconfig", contents)  # type: ignore[no-untyped-call]
+
+
+def _is_text(source: object) -> bool:
+    return isinstance(source, str) and "\n" in source
 
 
 def _parse(text: str) -> object:

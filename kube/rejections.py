@@ -1,9 +1,9 @@
 """Why the API server rejects a manifest, in words: error responses to an apply become `ApplyError`s.
 
 Codes: ``apply.unknown_field``, ``apply.invalid``, ``apply.immutable``, ``apply.conflict``, ``apply.quota``,
-``apply.denied`` (an admission policy), ``apply.webhook`` (an admission webhook that is down). What is not about the
-manifest stays a `ClusterError` of `kube.errors`. Schema errors of an apply come as 500 without a reason (recorded from
-Kubernetes 1.36); only semantic ones are 422.
+``apply.denied`` (an admission policy), ``apply.webhook`` (an admission webhook that is down), ``apply.no_dry_run``
+(one that cannot be asked beforehand). What is not about the manifest stays a `ClusterError` of `kube.errors`. Schema
+errors of an apply come as 500 without a reason (recorded from Kubernetes 1.36); only semantic ones are 422.
 """
 
 import base64
@@ -62,6 +62,12 @@ def _explain(failed: Failure, name: str, manifest: Mapping[str, Any], doing: str
             cause="The operator that checks this kind is not running, or not ready yet.",
             fix="Look at the operator's pods (kubectl get pods --all-namespaces) and try again when they are ready.",
             code="apply.webhook",
+        )
+    if "does not support dry run" in message:
+        return ApplyError(
+            f"{name} cannot be tried without applying it: {shorten(message)}.",
+            fix="Apply it without a dry run.",
+            code="apply.no_dry_run",
         )
     if denied := _WEBHOOK_DENIED.search(message):
         return _denied(name, f"the admission webhook {denied[1]} says: {shorten(denied[2])}")

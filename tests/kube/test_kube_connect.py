@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from scripted_api import TOKEN, Answer, kubeconfig, scripted_api
+from scripted_api import TOKEN, Answer, Asked, kubeconfig, scripted_api, status
 
 from kube.connect import Cluster, from_kubeconfig, in_cluster
 from kube.discovery import server_version
+from kube.read import list_
+from sandbox.kubernetes.server import KubernetesServer
 from serving.errors import ClusterError
 
 VERSION = Answer(200, {"major": "1", "minor": "36+", "gitVersion": "v1.36.2"})
@@ -123,6 +125,39 @@ def test_a_credential_command_gives_the_token(tmp_path: Path) -> None:
         assert api.asked[0].headers["authorization"] == "Bearer from-command"
 
 
+def test_a_kubeconfig_that_was_renewed_meanwhile_is_read_again(tmp_path: Path) -> None:
+    def answer(asked: Asked) -> Answer:
+        fresh = asked.headers["authorization"] == "Bearer fresh"
+        return VERSION if fresh else status(401, "Unauthorized", "Unauthorized")
+
+    path = tmp_path / "config"
+    with scripted_api(answer) as api:
+        path.write_text(kubeconfig(api.url, "stale"))
+        with from_kubeconfig(path) as cluster:
+            with pytest.raises(ClusterError) as caught:
+                server_version(cluster)
+            assert caught.value.code == "cluster.unauthorized"
+            path.write_text(kubeconfig(api.url, "fresh"))
+            assert server_version(cluster).minor == 36
+        assert len(api.asked) == 4
+
+
+def test_a_credential_command_is_asked_again_when_its_token_is_refused(tmp_path: Path) -> None:
+    version = "client.authentication.k8s.io/v1"
+    credential = {"apiVersion": version, "kind": "ExecCredential", "status": {"token": "first"}}
+    (tmp_path / "credential").write_text(json.dumps(credential))
+    parsed = config(exec={"command": "cat", "args": [str(tmp_path / "credential")], "apiVersion": version})
+    answers = iter([VERSION, status(401, "Unauthorized", "Unauthorized"), VERSION])
+    with scripted_api(lambda _: next(answers)) as api:
+        parsed["clusters"][0]["cluster"]["server"] = api.url
+        with from_kubeconfig(parsed) as cluster:
+            server_version(cluster)
+            (tmp_path / "credential").write_text(json.dumps(credential).replace("first", "second"))
+            server_version(cluster)
+        tokens = [asked.headers["authorization"] for asked in api.asked]
+    assert tokens == ["Bearer first", "Bearer first", "Bearer second"]
+
+
 def test_nothing_shows_the_token_or_a_password_in_the_address() -> None:
     parsed = config()
     parsed["clusters"][0]["cluster"]["server"] = f"https://user:{TOKEN}@api.example.com"
@@ -146,6 +181,17 @@ def test_inside_a_pod_its_service_account_is_used(tmp_path: Path) -> None:
         assert cluster.api_client.configuration.api_key["BearerToken"] == "bearer pod-token"
     with in_cluster(directory=tmp_path, environ=environ, namespace="else") as cluster:
         assert cluster.namespace == "else"
+
+
+def test_a_pods_own_token_and_authority_reach_the_api_server(sandbox_server: KubernetesServer, tmp_path: Path) -> None:
+    assert sandbox_server.ca_file is not None
+    host, port = sandbox_server.url.removeprefix("https://").split(":")
+    (tmp_path / "token").write_text(sandbox_server.admin_token)
+    (tmp_path / "ca.crt").write_bytes(sandbox_server.ca_file.read_bytes())
+    environ = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}
+    with in_cluster(directory=tmp_path, environ=environ) as cluster:
+        assert server_version(cluster).major == 1
+        assert list_(cluster, "v1", "Namespace")
 
 
 @pytest.mark.parametrize("missing", ["environment", "token"])

@@ -15,6 +15,7 @@ from scripted_api import Answer, Asked, Script, scripted_api, status
 import kube.eks
 from kube.connect import eks
 from kube.discovery import server_version
+from sandbox.kubernetes.server import KubernetesServer
 from serving.errors import ClusterError
 
 REGION = "us-west-2"
@@ -129,6 +130,20 @@ def test_a_refused_token_is_renewed_once(session: boto3.Session, monkeypatch: py
                 server_version(cluster)
     assert caught.value.code == "cluster.unauthorized"
     assert len(api.asked) == 4
+
+
+def test_the_authority_that_eks_names_is_trusted(
+    session: boto3.Session, sandbox_server: KubernetesServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sandbox_server.ca_file is not None
+    authority = {"data": base64.b64encode(sandbox_server.ca_file.read_bytes()).decode()}
+    with scripted_api(describing(sandbox_server.url, certificateAuthority=authority)) as aws_eks:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_EKS", aws_eks.url)
+        with eks("prod", REGION, session) as cluster:
+            with pytest.raises(ClusterError) as caught:
+                server_version(cluster)
+            # Past TLS: it answered, and does not know AWS's identities.
+            assert caught.value.code == "cluster.unauthorized"
 
 
 def test_a_cluster_that_is_being_made(session: boto3.Session, monkeypatch: pytest.MonkeyPatch) -> None:

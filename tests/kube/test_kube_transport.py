@@ -1,6 +1,7 @@
 """Requests over HTTP to a server that misbehaves as told."""
 
 import itertools
+import json
 import socket
 import ssl
 import threading
@@ -10,12 +11,13 @@ from pathlib import Path
 import pytest
 from scripted_api import TOKEN, Answer, Asked, Broken, Script, kubeconfig, scripted_api, status
 
+from kube.apply import Outcome, apply_all
 from kube.connect import from_kubeconfig
 from kube.discovery import find_kind, server_version
 from kube.errors import shorten
 from kube.read import get, list_
 from kube.transport import Repeat, call, checked
-from serving.errors import ClusterError
+from serving.errors import ApplyError, ClusterError
 
 VERSION = Answer(200, {"major": "1", "minor": "36", "gitVersion": "v1.36.2"})
 
@@ -135,10 +137,19 @@ def test_silence_ends_in_a_timeout() -> None:
 
 
 def test_plain_http_behind_an_https_address() -> None:
-    with scripted_api(in_turn(VERSION)) as api:
-        https = api.url.replace("http:", "https:")
-        with from_kubeconfig(kubeconfig(https)) as cluster, pytest.raises(ClusterError) as caught:
+    def answer_at_once() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(1)
+            connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=answer_at_once, daemon=True)
+        thread.start()
+        url = f"https://127.0.0.1:{listening.getsockname()[1]}"
+        with from_kubeconfig(kubeconfig(url)) as cluster, pytest.raises(ClusterError) as caught:
             server_version(cluster)
+        thread.join(5)
     assert caught.value.code == "cluster.tls"
     assert "does not speak TLS" in str(caught.value)
 
@@ -286,6 +297,21 @@ def test_a_list_whose_pages_expire_is_read_again_from_the_beginning() -> None:
         assert [pod["metadata"]["name"] for pod in pods] == ["pod-2", "pod-3", "pod-4"]
         assert pods[0]["kind"] == "Pod"
         assert all(asked.query["labelSelector"] == "a=b" for asked in api.asked[1:])
+
+
+def test_a_webhook_that_cannot_be_asked_beforehand_is_asked_for_real() -> None:
+    refusal = status(400, 'admission webhook "w.example.com" does not support dry run', "BadRequest")
+
+    def answer(asked: Asked) -> Answer:
+        if asked.method == "GET":
+            return status(404, "not found", "NotFound")
+        return refusal if "dryRun" in asked.query else Answer(201, json.loads(asked.body))
+
+    manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}
+    with scripted_api(answer) as api:
+        assert [one.outcome for one in apply_all(api.cluster, [manifest])] == [Outcome.CREATED]
+        with pytest.raises(ApplyError, match="without a dry run"):
+            apply_all(api.cluster, [manifest], dry_run=True)
 
 
 def test_messages_are_one_short_line() -> None:
