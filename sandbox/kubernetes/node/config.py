@@ -64,6 +64,9 @@ class NodeTimings:
         image_backoff: Pause before the second attempt to pull an image; it doubles too.
         image_backoff_max: Longest pause between pulls.
         sync: How often a pod that cannot start (missing Secret, missing volume) is tried again.
+        glance: How often a container that has not started, or is not ready, is probed between the attempts that its
+            probe's period asks for. A failed glance counts for nothing, a successful one ends the wait: long periods
+            need not make a cluster of processes slow.
     """
 
     crash_backoff: float = 1.0
@@ -71,3 +74,4 @@ class NodeTimings:
     image_backoff: float = 1.0
     image_backoff_max: float = 30.0
     sync: float = 1.0
+    glance: float = 0.5

@@ -114,7 +114,8 @@ class ContainerRunner:
         except StartError as error:
             self._not_started(str(error), container_id)
             return False
-        run = self._current = Run(process, prepared, log, Health(state, self._target(), self))
+        health = Health(state, self._target(), self, self._pod.node.timings.glance)
+        run = self._current = Run(process, prepared, log, health)
         started_at = timestamp()
         (self._pod.directory / f"{state.name}.pid").write_text(str(process.pid))
         state.state = {"running": {"startedAt": started_at}}

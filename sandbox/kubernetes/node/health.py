@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from sandbox.kubernetes.node.probes import FIRST_DELAY, Prober, Target
+from sandbox.kubernetes.node.probes import FIRST_DELAY, Pace, Prober, Target
 from sandbox.kubernetes.node.status import ContainerState
 
 
@@ -24,8 +24,8 @@ class Owner(Protocol):
 class Health:
     """The probes of one run; without any, a running container is ready."""
 
-    def __init__(self, state: ContainerState, target: Target, owner: Owner) -> None:
-        self._state, self._target, self._owner = state, target, owner
+    def __init__(self, state: ContainerState, target: Target, owner: Owner, glance: float) -> None:
+        self._state, self._target, self._owner, self._glance = state, target, owner, glance
         self._tasks: list[asyncio.Task[None]] = []
         self.started = asyncio.Event()
 
@@ -53,7 +53,8 @@ class Health:
                 self._repeat(kind, spec[f"{kind}Probe"], initially=kind == "liveness", first_delay=first_delay)
 
     def _repeat(self, kind: str, probe: Mapping[str, Any], *, initially: bool, first_delay: float) -> None:
-        prober = Prober(probe, self._target, initially=initially, first_delay=first_delay)
+        pace = Pace(first_delay, self._glance)
+        prober = Prober(probe, self._target, initially=initially, pace=pace)
 
         def turned(good: bool) -> bool:
             return self._turned(kind, probe, good=good)

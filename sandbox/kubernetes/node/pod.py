@@ -125,7 +125,8 @@ class PodAgent(PodContext):
 
     async def _mount(self) -> bool:
         """Set the volumes up, again and again until it works; False when the pod ends before that."""
-        (self.directory / "ports").mkdir(parents=True, exist_ok=True)
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)  # secrets are files in it
+        (self.directory / "ports").mkdir(exist_ok=True)
         pause = FIRST_MOUNT_PAUSE
         missing = list(self.pod["spec"].get("volumes") or [])
         while not self.ending.is_set():

@@ -110,6 +110,19 @@ def _system_text(error: OSError) -> str:
     return texts.get(error.errno or 0, str(error))
 
 
+@dataclass(frozen=True)
+class Pace:
+    """When a probe is made, in seconds.
+
+    Attributes:
+        first: From the container's start to the first attempt, where the probe names no delay.
+        glance: Between attempts that do not count, while the result is bad.
+    """
+
+    first: float = FIRST_DELAY
+    glance: float = float("inf")
+
+
 class Prober:
     """Repeats one probe of a running container, and tells when its result turns.
 
@@ -117,27 +130,25 @@ class Prober:
         probe: The probe.
         target: What it is aimed at.
         initially: The result that counts until the probe says otherwise.
-        first_delay: Seconds until the first attempt, where the probe names none.
+        pace: When to probe.
     """
 
-    def __init__(
-        self, probe: Mapping[str, Any], target: Target, *, initially: bool, first_delay: float = FIRST_DELAY
-    ) -> None:
-        self._probe, self._target, self._first = probe, target, first_delay
+    def __init__(self, probe: Mapping[str, Any], target: Target, *, initially: bool, pace: Pace = Pace()) -> None:
+        self._probe, self._target, self._pace = probe, target, pace
+        self._period = float(probe.get("periodSeconds", 10))
         self._result = initially
 
     async def run(self, failed: Callable[[str], None], turned: Callable[[bool], bool]) -> None:
         """Probe until `turned` says that it is enough, or until cancelled.
 
         Args:
-            failed: Called with the text of every failed attempt.
+            failed: Called with the text of every failed attempt that counts.
             turned: Called with the result whenever it turns, and for every failure beyond the threshold.
         """
-        period = float(self._probe.get("periodSeconds", 10))
         streak, last = 0, None
-        await asyncio.sleep(float(self._probe.get("initialDelaySeconds", 0)) or min(self._first, period))
+        await asyncio.sleep(float(self._probe.get("initialDelaySeconds", 0)) or min(self._pace.first, self._period))
+        problem = await attempt(self._probe, self._target)
         while True:
-            problem = await attempt(self._probe, self._target)
             good = problem is None
             streak = streak + 1 if good is last else 1
             last = good
@@ -148,4 +159,15 @@ class Prober:
                 self._result = good
                 if not turned(good):
                     return
-            await asyncio.sleep(period)
+            problem = await self._next()
+
+    async def _next(self) -> str | None:
+        """What the next attempt that counts says: the one after a period, or a good one before that."""
+        left = self._period
+        while not self._result and left > self._pace.glance:
+            await asyncio.sleep(self._pace.glance)
+            left -= self._pace.glance
+            if await attempt(self._probe, self._target) is None:
+                return None
+        await asyncio.sleep(left)
+        return await attempt(self._probe, self._target)
