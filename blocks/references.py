@@ -16,5 +16,6 @@ class Referable:
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         schema = handler(core_schema)
-        handler.resolve_ref_schema(schema)["not"] = {"required": ["$ref"]}
+        # Not "required", which the server takes out of the schema when it checks a deployment's defaults.
+        handler.resolve_ref_schema(schema)["propertyNames"] = {"not": {"const": "$ref"}}
         return schema

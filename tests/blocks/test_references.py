@@ -4,6 +4,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from prefect.utilities.schema_tools.validation import validate
 
 from flows.deploy_model import deploy_model
 
@@ -23,3 +24,12 @@ def test_a_block_of_defaults_is_still_a_block() -> None:
     schema: dict[str, Any] = deploy_model.parameters.model_dump()
     root = {"definitions": schema["definitions"], **schema["properties"]["hub"]}
     jsonschema.validate({"endpoint": "https://huggingface.co"}, root)
+
+
+@pytest.mark.parametrize("defaults_only", [True, False])
+def test_the_server_accepts_blocks_by_reference(defaults_only: bool) -> None:
+    """As it checks a deployment's defaults (what is required may still be missing) and a run's parameters."""
+    schema: dict[str, Any] = deploy_model.parameters.model_dump()
+    given = {"cluster": REFERENCE, "hub": REFERENCE, "store": REFERENCE}
+    preset = {} if defaults_only else {"preset": "qwen3-1.7b-vllm"}
+    validate(given | preset, schema, raise_on_error=True, ignore_required=defaults_only)
