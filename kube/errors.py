@@ -163,7 +163,7 @@ def connection_error(error: Exception, *, server: str, doing: str, timeout: floa
     """
     if isinstance(error, ApiException | http.SSLError):
         return _tls(str(getattr(error, "reason", "") or error), server, doing)
-    if isinstance(error, http.ReadTimeoutError):
+    if isinstance(error, http.ReadTimeoutError) and not during_handshake(error):
         return ClusterError(
             f"Could not {doing}: the API server at {server} did not answer within {timeout:g} s.",
             fix="Try again; if it persists, look at the control plane's load and health.",
@@ -175,7 +175,7 @@ def connection_error(error: Exception, *, server: str, doing: str, timeout: floa
     elif isinstance(error, http.NewConnectionError):
         found, cause = "the connection was refused", "The cluster is stopped, or its address has changed."
         fix = "Check that the cluster runs and that its address in the cluster block is right."
-    elif isinstance(error, http.ConnectTimeoutError):
+    elif isinstance(error, http.ConnectTimeoutError) or during_handshake(error):
         found, cause = "it does not answer", "A firewall, a private endpoint or a missing VPN is in the way."
         fix = "Check that this machine may reach the cluster's endpoint (network, security group, VPN)."
     elif isinstance(error, http.ProxyError):
@@ -193,6 +193,11 @@ def connection_error(error: Exception, *, server: str, doing: str, timeout: floa
         fix=fix,
         code="cluster.unreachable",
     )
+
+
+def during_handshake(error: Exception) -> bool:
+    """Whether a time-out was met before TLS was set up: urllib3 tells it as a slow answer."""
+    return "handshake" in str(error.__cause__ or "")
 
 
 def _tls(reason: str, server: str, doing: str) -> ClusterError:

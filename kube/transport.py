@@ -18,7 +18,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 
 from kube.connect import Cluster
-from kube.errors import cluster_error, connection_error, failure
+from kube.errors import cluster_error, connection_error, during_handshake, failure
 from serving.errors import ClusterError
 
 CONNECT_SECONDS = 5.0
@@ -210,7 +210,7 @@ def _delay_after_break(error: Exception, attempt: int, repeat: Repeat) -> float 
         tries = 2
     elif isinstance(error, http.NewConnectionError):
         tries = 3
-    elif isinstance(error, http.ConnectTimeoutError) or repeat is Repeat.UNSENT:
+    elif isinstance(error, http.ConnectTimeoutError) or during_handshake(error) or repeat is Repeat.UNSENT:
         tries = 1
     elif isinstance(error, http.ReadTimeoutError):
         tries = 2

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from scripted_api import TOKEN, Answer, Asked, Broken, Script, kubeconfig, scripted_api, status
 
+import kube.transport
 from kube.apply import Outcome, apply_all
 from kube.connect import from_kubeconfig
 from kube.discovery import find_kind, server_version
@@ -152,6 +153,15 @@ def test_plain_http_behind_an_https_address() -> None:
         thread.join(5)
     assert caught.value.code == "cluster.tls"
     assert "does not speak TLS" in str(caught.value)
+
+
+def test_a_server_that_is_silent_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kube.transport, "CONNECT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"https://127.0.0.1:{listening.getsockname()[1]}"
+        with from_kubeconfig(kubeconfig(url)) as cluster, pytest.raises(ClusterError, match="VPN") as caught:
+            server_version(cluster)
+    assert caught.value.code == "cluster.unreachable"
 
 
 def test_a_certificate_that_nobody_vouches_for(tls_port: int) -> None:
