@@ -1,15 +1,11 @@
-"""Image server: one diffusion pipeline from a local directory, behind HTTP.
+"""Image server: one diffusion pipeline behind HTTP. Needs torch and diffusers (or optimum-neuron), and nothing else.
 
     GET  /health                  200 once the pipeline is loaded, 503 before
-    GET  /v1/models               the served model, as OpenAI lists it
+    GET  /v1/models, /metrics     the served model as OpenAI lists it; Prometheus text
     POST /v1/generations          {"prompt": …} → image/png
     POST /v1/images/generations   OpenAI's images route → {"created": …, "data": [{"b64_json": …}]}
-    GET  /metrics                 Prometheus text
 
 Optional fields of both POST routes: negative_prompt, width, height, steps, guidance_scale, seed.
-
-Runs inside an image with torch and diffusers (GPU, CPU) or optimum-neuron (Neuron) and needs nothing else: the HTTP
-part is Python's own.
 """
 
 import argparse
@@ -23,7 +19,6 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -43,40 +38,29 @@ NEURON_PIPELINES = {
 DTYPES = {"flux": "bfloat16", "stablediffusion3": "bfloat16", "omnigen": "bfloat16", "kolors": "float16"}
 VARIANTS = {"kolors": "fp16"}
 MAX_BODY = 1 << 20
-MAX_PIXELS = 4096 * 4096
 
 
 class BadRequest(Exception):
     """What the client sent cannot be done."""
 
 
-@dataclass
 class Counters:
     """What /metrics tells."""
 
-    waiting: int = 0
-    running: int = 0
-    images: int = 0
-    failures: int = 0
-    seconds: float = 0.0
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self) -> None:
+        names = "requests_waiting requests_running images_total failures_total generation_seconds_total"
+        self.values = dict.fromkeys(names.split(), 0.0)
+        self._lock = threading.Lock()
 
     def add(self, **changes: float) -> None:
         """Adds to counters, all at once."""
-        with self.lock:
+        with self._lock:
             for name, change in changes.items():
-                setattr(self, name, getattr(self, name) + change)
+                self.values[name] += change
 
     def text(self) -> str:
         """Returns Prometheus' text format."""
-        rows = (
-            ("diffusers_requests_waiting", "gauge", self.waiting),
-            ("diffusers_requests_running", "gauge", self.running),
-            ("diffusers_images_total", "counter", self.images),
-            ("diffusers_failures_total", "counter", self.failures),
-            ("diffusers_generation_seconds_total", "counter", f"{self.seconds:.3f}"),
-        )
-        return "".join(f"# TYPE {name} {kind}\n{name} {value}\n" for name, kind, value in rows)
+        return "".join(f"diffusers_{name} {value:g}\n" for name, value in self.values.items())
 
 
 class Pipeline:
@@ -106,21 +90,19 @@ class Pipeline:
             BadRequest: A field is missing or does not fit.
         """
         arguments = self._arguments(wanted)
-        self.counters.add(waiting=1)
+        self.counters.add(requests_waiting=1)
         with self._turn:
-            self.counters.add(waiting=-1, running=1)
+            self.counters.add(requests_waiting=-1, requests_running=1)
             begin = time.monotonic()
+            outcome = "failures_total"
             try:
                 image = self._pipe(**arguments).images[0]
+                outcome = "images_total"
             except (ValueError, TypeError) as error:
-                self.counters.add(failures=1)
                 raise BadRequest(str(error)) from error
-            except BaseException:
-                self.counters.add(failures=1)
-                raise
             finally:
-                self.counters.add(running=-1, seconds=time.monotonic() - begin)
-        self.counters.add(images=1)
+                seconds = time.monotonic() - begin
+                self.counters.add(requests_running=-1, generation_seconds_total=seconds, **{outcome: 1})
         buffer = io.BytesIO()
         image.save(buffer, format="PNG")
         return buffer.getvalue()
@@ -136,19 +118,14 @@ class Pipeline:
             arguments[name] = _number(wanted, name, default, int, 64, 4096)
             if arguments[name] % 8:
                 raise BadRequest(f"{name} is {arguments[name]}, should be a multiple of 8")
-        if options.device == "neuron":
-            # A Neuron pipeline is compiled for one size.
-            if any(arguments[name] != default for name, default in sizes.items()):
+        if options.device == "neuron":  # compiled for one size
+            if any(arguments.pop(name) != default for name, default in sizes.items()):
                 raise BadRequest(f"this endpoint makes images of {options.width}x{options.height} only")
-            del arguments["width"], arguments["height"]
         steps = _number(wanted, "steps", options.steps, int, 1, 1000)
-        if steps is not None:
-            arguments["num_inference_steps"] = steps
         guidance = _number(wanted, "guidance_scale", options.guidance_scale, float, 0, 100)
-        if guidance is not None:
-            arguments["guidance_scale"] = guidance
-        if isinstance(wanted.get("negative_prompt"), str):
-            arguments["negative_prompt"] = wanted["negative_prompt"]
+        negative = wanted.get("negative_prompt")
+        optional = {"num_inference_steps": steps, "guidance_scale": guidance, "negative_prompt": negative}
+        arguments |= {name: value for name, value in optional.items() if value is not None}
         seed = _number(wanted, "seed", None, int, 0, 2**63 - 1)
         if seed is not None:
             arguments["generator"] = importlib.import_module("torch").Generator("cpu").manual_seed(seed)
@@ -168,15 +145,16 @@ def _number(wanted: dict[str, Any], name: str, default: Any, kind: type, least: 
 def _load(options: argparse.Namespace) -> Any:
     torch, diffusers = importlib.import_module("torch"), importlib.import_module("diffusers")
     dtype = options.dtype or ("float32" if options.device == "cpu" else DTYPES.get(options.pipeline, ""))
-    arguments: dict[str, Any] = {"torch_dtype": getattr(torch, dtype)} if dtype else {}
-    if options.pipeline in VARIANTS:
-        arguments["variant"] = VARIANTS[options.pipeline]
-    if options.revision:
-        arguments["revision"] = options.revision
+    chosen = {
+        "torch_dtype": getattr(torch, dtype) if dtype else None,
+        "variant": VARIANTS.get(options.pipeline),
+        "revision": options.revision or None,
+    }
+    arguments = {name: value for name, value in chosen.items() if value is not None}
     kind = getattr(diffusers, PIPELINES[options.pipeline])
-    if options.devices > 1:
-        return kind.from_pretrained(options.model, device_map="balanced", **arguments)
-    return kind.from_pretrained(options.model, **arguments).to(options.device)
+    spread = {"device_map": "balanced"} if options.devices > 1 else {}
+    pipe = kind.from_pretrained(options.model, **spread, **arguments)
+    return pipe if spread else pipe.to(options.device)
 
 
 def _load_neuron(options: argparse.Namespace) -> Any:
@@ -186,9 +164,8 @@ def _load_neuron(options: argparse.Namespace) -> Any:
     if (kept / "model_index.json").exists():
         return kind.from_pretrained(str(kept))
     shapes = {"batch_size": 1, "height": options.height, "width": options.width, "num_images_per_prompt": 1}
-    pipe = kind.from_pretrained(
-        options.model, export=True, auto_cast="matmul", auto_cast_type=options.dtype or "bf16", **shapes
-    )
+    casts = {"auto_cast": "matmul", "auto_cast_type": options.dtype or "bf16"}
+    pipe = kind.from_pretrained(options.model, export=True, **casts, **shapes)
     pipe.save_pretrained(str(kept))
     return pipe
 
@@ -203,8 +180,8 @@ class Handler(BaseHTTPRequestHandler):
         """Answers health, models and metrics."""
         path = self.path.partition("?")[0]
         if path == "/health":
-            ready = self.pipeline.ready.is_set()
-            self._json(200 if ready else 503, {"status": "ready" if ready else "loading"})
+            status, word = (200, "ready") if self.pipeline.ready.is_set() else (503, "loading")
+            self._json(status, {"status": word})
         elif path == "/v1/models":
             entry = {"id": self.pipeline.name, "object": "model", "owned_by": "diffusers"}
             self._json(200, {"object": "list", "data": [entry]})
@@ -229,8 +206,9 @@ class Handler(BaseHTTPRequestHandler):
         except BadRequest as error:
             self._error(400, str(error))
         except Exception as error:
-            self.log_message("%s", f"generation failed: {type(error).__name__}: {error}")
-            self._error(500, f"generation failed: {type(error).__name__}: {error}")
+            message = f"generation failed: {type(error).__name__}: {error}"
+            self.log_message("%s", message)
+            self._error(500, message)
 
     def _openai(self, wanted: dict[str, Any]) -> None:
         model = wanted.get("model")
@@ -239,10 +217,10 @@ class Handler(BaseHTTPRequestHandler):
             return
         if wanted.get("response_format", "b64_json") != "b64_json":
             raise BadRequest("response_format should be b64_json: pictures are not kept here, so there is no url")
-        size = wanted.get("size")
-        if isinstance(size, str) and size != "auto":
-            width, times, height = size.partition("x")
-            if not times or not width.isdigit() or not height.isdigit():
+        size = str(wanted.get("size", "auto"))
+        if size != "auto":
+            width, _, height = size.partition("x")
+            if not width.isdigit() or not height.isdigit():
                 raise BadRequest(f"size is {size!r}, should be WIDTHxHEIGHT or auto")
             wanted = {**wanted, "width": int(width), "height": int(height)}
         count = _number(wanted, "n", 1, int, 1, 10)
@@ -259,9 +237,9 @@ class Handler(BaseHTTPRequestHandler):
             document = json.loads(self.rfile.read(int(length)))
         except ValueError as error:
             raise BadRequest(f"the body is not JSON: {error}") from error
-        if not isinstance(document, dict):
-            raise BadRequest("the body should be a JSON object")
-        return document
+        if isinstance(document, dict):
+            return document
+        raise BadRequest("the body should be a JSON object")
 
     def _error(self, status: int, message: str) -> None:
         self._json(status, {"error": {"message": message, "type": "invalid_request_error", "code": status}})
@@ -282,31 +260,20 @@ class Handler(BaseHTTPRequestHandler):
             self.log_message('"%s" %s', self.requestline, str(code))
 
 
-class Server(ThreadingHTTPServer):
-    """Threads finish what they began before the process ends."""
-
-    daemon_threads = False
-    block_on_close = True
-    request_queue_size = 128
-
-
 def read_options(arguments: list[str]) -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description="Serve one diffusion pipeline.")
     parser.add_argument("--model", required=True, help="directory, or Hub repository")
-    parser.add_argument("--revision", default="", help="commit, for a Hub repository")
     parser.add_argument("--served-model-name", required=True)
-    parser.add_argument("--pipeline", choices=sorted(PIPELINES), default="diffusion")
     parser.add_argument("--device", choices=("cuda", "cpu", "neuron"), required=True)
-    parser.add_argument("--devices", type=int, default=1)
-    parser.add_argument("--dtype", default="")
-    parser.add_argument("--width", type=int, default=1024)
-    parser.add_argument("--height", type=int, default=1024)
-    parser.add_argument("--steps", type=int)
-    parser.add_argument("--guidance-scale", type=float)
+    parser.add_argument("--pipeline", choices=sorted(PIPELINES), default="diffusion")
+    parser.add_argument("--revision", default="", help="commit, for a Hub repository")
     parser.add_argument("--artifacts", default="", help="where a compiled pipeline is kept (neuron)")
+    parser.add_argument("--dtype", default="")
     parser.add_argument("--host", default="0.0.0.0")
-    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--guidance-scale", type=float)
+    for name, default in (("devices", 1), ("width", 1024), ("height", 1024), ("steps", None), ("port", 8000)):
+        parser.add_argument(f"--{name}", type=int, default=default)
     return parser.parse_args(arguments)
 
 
@@ -315,7 +282,8 @@ def main(arguments: list[str]) -> int:
     options = read_options(arguments)
     pipeline = Pipeline(options)
     handler = type("BoundHandler", (Handler,), {"pipeline": pipeline})
-    server = Server((options.host, options.port), handler)
+    server = ThreadingHTTPServer((options.host, options.port), handler)
+    server.daemon_threads = False  # closing then waits for the pictures in work
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(f"listening on {options.host}:{server.server_address[1]}", flush=True)
     stopped = threading.Event()

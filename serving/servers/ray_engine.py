@@ -32,7 +32,6 @@ class Engine:
     def __init__(self, command: Sequence[str], startup_seconds: float) -> None:
         self.port = _free_port()
         self.process = subprocess.Popen([*command, "--host", "127.0.0.1", "--port", str(self.port)])
-        self._session: Any = None
         try:
             self._wait(time.monotonic() + startup_seconds, startup_seconds)
         except BaseException:
@@ -82,28 +81,31 @@ class Engine:
         import aiohttp
         from starlette.responses import Response, StreamingResponse
 
-        if self._session is None:
-            self._session = aiohttp.ClientSession(auto_decompress=False, timeout=aiohttp.ClientTimeout(total=None))
+        session = aiohttp.ClientSession(auto_decompress=False, timeout=aiohttp.ClientTimeout(total=None))
         query = f"?{request.url.query}" if request.url.query else ""
         url = f"http://127.0.0.1:{self.port}{request.url.path}{query}"
         headers = _end_to_end(request.headers)
         try:
-            answer = await self._session.request(
+            answer = await session.request(
                 request.method, url, headers=headers, data=await request.body(), allow_redirects=False
             )
         except aiohttp.ClientError as error:
+            await session.close()
             return Response(f"the engine does not answer: {error}", status_code=502)
-        return StreamingResponse(_chunks(answer), status_code=answer.status, headers=_end_to_end(answer.headers))
+        return StreamingResponse(
+            _chunks(session, answer), status_code=answer.status, headers=_end_to_end(answer.headers)
+        )
 
 
-async def _chunks(answer: Any) -> AsyncIterator[bytes]:
+async def _chunks(session: Any, answer: Any) -> AsyncIterator[bytes]:
     """Yields the body as it comes; a client that goes away ends the engine's work on it, too."""
     try:
         async for chunk in answer.content.iter_any():
             yield chunk
     finally:
+        answer.close()
         with contextlib.suppress(asyncio.CancelledError):
-            answer.close()
+            await session.close()
 
 
 def _end_to_end(headers: Mapping[str, str]) -> dict[str, str]:
