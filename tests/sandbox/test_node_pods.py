@@ -124,6 +124,8 @@ def test_a_pod_gets_its_environment_secrets_volumes_and_nothing_else(
     assert "SERVERS_OWN_SECRET" not in env
     assert sorted(files.values()) == ["A", "B", 'app="x"', "hf_secret"]
     assert told["cwd"] == str(Path(env["CONFIG"]).parent)
+    assert len(env["TMPDIR"]) < 40, "sockets must fit"
+    assert not Path(env["TMPDIR"]).exists()
     assert all(path.startswith(str(tmp_path)) for path in files)
     assert not list((tmp_path / "nodes" / "node-a" / "pods").iterdir()), "a pod's files go with the pod"
 

@@ -1,6 +1,8 @@
 """What the parts of a node share: the node itself, and one pod on it."""
 
 import asyncio
+import shutil
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,6 +89,7 @@ class PodContext:
         self.node, self.pod = node, pod
         self.address = node.subnet.take()
         self.directory: Path = node.directory / "pods" / pod["metadata"]["uid"]
+        self._temporary: dict[str, Path] = {}
         self.ending = asyncio.Event()
         self._kick = asyncio.Event()
 
@@ -111,6 +114,17 @@ class PodContext:
     def log_path(self, container_id: str) -> Path:
         """Where a container's output is kept."""
         return self.directory / "logs" / f"{container_id}.log"
+
+    def temporary(self, container: str) -> Path:
+        """A container's directory for temporary files."""
+        if container not in self._temporary:
+            self._temporary[container] = Path(tempfile.mkdtemp(prefix="pod-"))
+        return self._temporary[container]
+
+    def remove_files(self) -> None:
+        """Forget everything that the pod has left on disk."""
+        for folder in (*self._temporary.values(), self.directory):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def publish(self) -> None:
         """Report the pod's status."""

@@ -229,7 +229,7 @@ def process_env(image: ImageConfig, given: Mapping[str, str], facts: PodFacts, m
     home = str(mounts.scratch)
     base = {
         "HOME": home,
-        "TMPDIR": str(mounts.scratch / "tmp"),
+        "TMPDIR": str(mounts.temporary),
         "LANG": "C.UTF-8",
         "HOSTNAME": facts.pod["spec"].get("hostname") or facts.pod["metadata"]["name"],
     }

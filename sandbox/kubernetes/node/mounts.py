@@ -21,10 +21,12 @@ class Mounts:
     Attributes:
         folders: Folder on this machine by mount path.
         scratch: The container's own directory, for working directories that are no mounts.
+        temporary: Where its temporary files go. Its path is short, as in a container: sockets have short names.
     """
 
     folders: Mapping[str, Path]
     scratch: Path
+    temporary: Path = Path("/tmp")  # noqa: S108 - every pod gets its own
 
     def rewrite(self, text: str) -> str:
         """The text with every mount path replaced by its folder."""

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import shutil
 import time
 
 from sandbox.kubernetes.controllers.meta import Obj, is_terminating, timestamp
@@ -227,7 +226,7 @@ class PodAgent(PodContext):
     async def clean_up(self) -> None:
         """Remove the pod's files, and give its address back."""
         self.node.subnet.give_back(self.address)
-        await asyncio.to_thread(shutil.rmtree, self.directory, ignore_errors=True)
+        await asyncio.to_thread(self.remove_files)
 
 
 def _role(container: Obj, *, init: bool) -> Role:

@@ -105,13 +105,12 @@ class Preparation:
     def _prepare(self, image: ImageConfig) -> Prepared:
         spec, facts = self._state.spec, self._pod.facts
         scratch = self._pod.directory / "containers" / self._state.name
-        (scratch / "tmp").mkdir(parents=True, exist_ok=True)
+        scratch.mkdir(parents=True, exist_ok=True)
         mounts = mounts_of(spec, self._pod.directory / "volumes", scratch)
         message = scratch / "termination-log"
         message.write_bytes(b"")
-        mounts = Mounts(
-            {**mounts.folders, spec.get("terminationMessagePath", "/dev/termination-log"): message}, scratch
-        )
+        folders = {**mounts.folders, message_path(spec): message}
+        mounts = Mounts(folders, scratch, self._pod.temporary(self._state.name))
         given = container_env(spec, facts, self._pod.node.sources)
         env = process_env(image, given, facts, mounts)
         words = argv(spec, image, {**image.env, **given}, mounts)
