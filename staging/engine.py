@@ -5,23 +5,25 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
-from serving.errors import StagingError
+from serving.errors import InferenceError, StagingError
 from serving.models import StagedModel
 from staging import uploads
 from staging.checksum import best_checksum
 from staging.governor import Governor, Setting
-from staging.layout import manifest_key
-from staging.manifest import find_staged, new_manifest, publish, staged_model
+from staging.journal import Journal, LeaseLost, LeaseTimes, acquire
+from staging.keeper import Keeper, take_up
+from staging.manifest import find_staged
 from staging.parts import MIB
 from staging.pieces import PiecePool
 from staging.plan import StagePlan
+from staging.plan import plan as make_plan
 from staging.progress import StageProgress, Tally
+from staging.publishing import publish_model, unpublish_flat
 from staging.retry import Patience
 from staging.run import Run
-from staging.store import explained, s3
-from staging.stream import FileStream
 from staging.wire import CHUNK, WirePool
 from staging.work import Work
 
@@ -32,6 +34,8 @@ MOST_READERS = 64
 MOST_UPLINKS = 64
 TICK_SECONDS = 0.2
 """How often the number of connections is reconsidered and progress is told."""
+NOT_CONTINUED = frozenset({"staging.corrupt", "staging.upload_gone"})
+"""Failures after which unfinished uploads are thrown away; after any other they wait for the next run."""
 
 
 @dataclass(frozen=True)
@@ -55,21 +59,38 @@ class StageResult:
     retries: int = 0
 
 
+@dataclass(frozen=True)
+class _Options:
+    """How to carry out a plan, see `stage`."""
+
+    progress: Callable[[StageProgress], None]
+    memory_budget: int
+    patience: Patience
+    lease: LeaseTimes
+    cancel: threading.Event
+    started: float = field(default_factory=time.monotonic)
+
+
 def stage(
     plan: StagePlan,
     *,
     progress: Callable[[StageProgress], None] | None = None,
     memory_budget: int = MEMORY_BUDGET,
     patience: Patience | None = None,
+    lease: LeaseTimes | None = None,
     cancel: threading.Event | None = None,
 ) -> StageResult:
     """Carry out a plan. Safe to call from any thread; the work happens in threads that it starts and ends.
+
+    Of several runs on one commit one works; the others wait until it has published, or take over if it dies. What a
+    run that ended early has stored is not transferred again.
 
     Args:
         plan: From `staging.plan.plan`.
         progress: Called a few times a second, from the calling thread.
         memory_budget: Bytes of file contents held at a time.
         patience: How long faults are put up with.
+        lease: How runs on the same commit tell that another one lives.
         cancel: Ends the run when set.
 
     Returns:
@@ -78,52 +99,92 @@ def stage(
     Raises:
         HubError: The Hub refused, or did not answer for longer than `patience`.
         StoreError: The bucket refused, or did not answer for longer than `patience`.
-        StagingError: ``staging.corrupt``, ``staging.upload_gone``, ``staging.cancelled`` or
+        StagingError: ``staging.corrupt``, ``staging.upload_gone``, ``staging.cancelled``, ``staging.taken_over`` or
             ``staging.published_otherwise``.
     """
+    options = _Options(
+        progress or (lambda _: None),
+        memory_budget,
+        patience or Patience(),
+        lease or LeaseTimes(),
+        cancel or threading.Event(),
+    )
+    while plan.staged is None:
+        taken = acquire(plan.model, plan.store, options.lease, partial(_published_meanwhile, plan, options))
+        if options.cancel.is_set():
+            raise _cancelled()
+        if taken is None:
+            plan = _renewed(plan)
+        else:
+            return _as_holder(plan, taken[0], taken[1], options)
+    return StageResult(plan.staged, reused_bytes=plan.staged.total_bytes, seconds=time.monotonic() - options.started)
+
+
+def _published_meanwhile(plan: StagePlan, options: _Options) -> bool:
+    """While another run works: tell so, and look whether it has finished."""
+    progress = Tally(plan.total_bytes, len(plan.files)).now("waiting", time.monotonic() - options.started)
+    options.progress(progress)
+    return options.cancel.is_set() or find_staged(plan.model, plan.store) is not None
+
+
+def _renewed(plan: StagePlan) -> StagePlan:
+    """The plan as it would be made now."""
+    wanted = plan.selection
+    return make_plan(
+        plan.model, plan.hub, plan.store, allow=wanted.allow, ignore=wanted.ignore, duplicates=wanted.duplicates
+    )
+
+
+def _as_holder(plan: StagePlan, journal: Journal, waited: bool, options: _Options) -> StageResult:
+    """Carry out the plan as the only run that does."""
+    # Another run may have finished between our planning and our holding the journal.
+    if waited or (plan.replaced is None and find_staged(plan.model, plan.store) is not None):
+        plan = _renewed(plan)
     if plan.staged is not None:
-        return StageResult(plan.staged, reused_bytes=plan.staged.total_bytes)
-    tally = Tally(plan.total_bytes, len(plan.files))
-    run = _new_run(plan, tally, memory_budget, patience or Patience())
-    work = Work(plan, run, lambda planned, source: FileStream(run, planned, source))
-    _unpublish_flat(plan)
+        journal.remove()
+        return StageResult(
+            plan.staged, reused_bytes=plan.staged.total_bytes, seconds=time.monotonic() - options.started
+        )
+    run = _new_run(plan, options)
+    begun = take_up(plan, run, journal.entry.uploads)
+    work = Work(plan, run, begun)
+    keeper = Keeper(journal, options.lease, lambda: work.streams, work.fail)
+    keeper.forget({stream.upload.upload_id for stream in begun.values() if stream.upload})
+    work.begun = keeper.begun
     try:
-        _transfer(work, run, progress, cancel)
-    except BaseException:
-        for stream in work.streams:
-            if stream.upload is not None:
-                uploads.abort(stream.upload, plan.store)
+        keeper.start()
+        unpublish_flat(plan)
+        _transfer(work, run, options)
+        run.tally.phase = "publish"
+        keeper.stop()
+        staged = publish_model(plan, work.finished)
+    except BaseException as error:
+        keeper.stop()
+        _leave(error, journal, keeper, work, plan)
         raise
-    tally.phase = "publish"
-    manifest = new_manifest(plan.model, plan.selection, work.finished)
-    staged = staged_model(manifest, plan.model, plan.store)
-    if not publish(manifest, plan.model, plan.store, _replaced_etag(plan)):
-        staged = _published_by_another(plan, staged)
-    _clear_flat(plan, staged)
-    tally.phase = "done"
-    if progress:
-        progress(tally.now())
+    journal.remove()
+    run.tally.phase = "done"
+    options.progress(run.tally.now())
+    tally = run.tally
     return StageResult(staged, tally.moved, tally.copied, tally.reused, tally.seconds, tally.retries)
 
 
-def _new_run(plan: StagePlan, tally: Tally, memory_budget: int, patience: Patience) -> Run:
+def _new_run(plan: StagePlan, options: _Options) -> Run:
     stop = threading.Event()
     return Run(
         model=plan.model,
         hub=plan.hub,
         store=plan.store,
-        patience=patience,
+        patience=options.patience,
         stop=stop,
-        tally=tally,
-        pieces=PiecePool(memory_budget, CHUNK, stop),
-        uplinks=WirePool(patience.stall_seconds),
+        tally=Tally(plan.total_bytes, len(plan.files)),
+        pieces=PiecePool(options.memory_budget, CHUNK, stop),
+        uplinks=WirePool(options.patience.stall_seconds),
         checksum=best_checksum(),
     )
 
 
-def _transfer(
-    work: Work, run: Run, progress: Callable[[StageProgress], None] | None, cancel: threading.Event | None
-) -> None:
+def _transfer(work: Work, run: Run, options: _Options) -> None:
     """Run the readers until all files are in the bucket or one failed for good."""
     most = Setting(max(1, min(MOST_READERS, run.pieces.count - 2)), MOST_UPLINKS)
     governor = Governor(Setting(min(FIRST_READERS, most.readers)), most)
@@ -137,15 +198,14 @@ def _transfer(
                 threads[-1].start()
             run.tally.connections = work.setting.readers
             work.wait(TICK_SECONDS - (time.monotonic() - then))
-            if cancel is not None and cancel.is_set():
+            if options.cancel.is_set():
                 raise _cancelled()
             now, moved = time.monotonic(), run.tally.moved
             if now - then < TICK_SECONDS:
                 continue
             work.change(governor.observe((moved - before) / (now - then), *run.tally.timings(), now - then))
             then, before = now, moved
-            if progress:
-                progress(run.tally.now())
+            options.progress(run.tally.now())
     except BaseException as error:
         work.fail(error)
     for thread in threads:
@@ -155,48 +215,28 @@ def _transfer(
         raise work.failure
 
 
+def _leave(error: BaseException, journal: Journal, keeper: Keeper, work: Work, plan: StagePlan) -> None:
+    """After a failure: leave the unfinished uploads to the next run, or throw them away."""
+    if isinstance(error, LeaseLost):
+        return
+    if isinstance(error, StagingError) and error.code in NOT_CONTINUED:
+        for stream in work.streams:
+            if stream.upload is not None:
+                uploads.abort(stream.upload, plan.store)
+        journal.remove()
+        return
+    try:
+        if not keeper.release():
+            journal.remove()
+    except InferenceError:
+        # The store cannot be written: the lease ends by itself.
+        return
+
+
 def _cancelled() -> StagingError:
     return StagingError(
         "The staging was cancelled.",
         cause="Nothing was published.",
         fix="Start it again to continue.",
         code="staging.cancelled",
-    )
-
-
-def _replaced_etag(plan: StagePlan) -> str:
-    """ETag of the manifest to replace: that of the same commit with another selection."""
-    same = plan.replaced is not None and plan.replaced.commit == plan.model.commit
-    return plan.replaces if same else ""
-
-
-def _unpublish_flat(plan: StagePlan) -> None:
-    """A flat prefix holds one commit: take the old one's manifest away before its files are written over."""
-    if plan.replaced is not None and plan.replaced.commit != plan.model.commit:
-        with explained(plan.store, "s3:DeleteObject"):
-            key = manifest_key(plan.store.prefix, plan.model, plan.store.layout)
-            s3(plan.store).delete_object(Bucket=plan.store.bucket, Key=key)
-
-
-def _clear_flat(plan: StagePlan, staged: StagedModel) -> None:
-    """Remove what the flat prefix still holds of the commit before."""
-    if plan.replaced is None or plan.replaced.commit == plan.model.commit:
-        return
-    keep = {file.path for file in staged.files}
-    with explained(plan.store, "s3:DeleteObject"):
-        for file in plan.replaced.files:
-            if file.path not in keep:
-                s3(plan.store).delete_object(Bucket=plan.store.bucket, Key=staged.prefix + file.path)
-
-
-def _published_by_another(plan: StagePlan, ours: StagedModel) -> StagedModel:
-    """Another run published this commit first: its files are the same, or something is wrong."""
-    theirs = find_staged(plan.model, plan.store)
-    if theirs is not None and set(theirs.files) >= set(ours.files):
-        return theirs
-    raise StagingError(
-        f"Another run published {plan.model.repo_id}@{plan.model.commit} at {plan.uri} with other files.",
-        cause="Two runs with different file selections staged the same commit at the same time.",
-        fix="Start the run again: it adds the files that are missing.",
-        code="staging.published_otherwise",
     )

@@ -99,8 +99,8 @@ class Tally:
         """Since the start."""
         return time.monotonic() - self._started
 
-    def now(self) -> StageProgress:
-        """A snapshot."""
+    def now(self, phase: str = "", seconds: float = 0.0) -> StageProgress:
+        """A snapshot, by default of the present phase."""
         with self._lock:
             moment = time.monotonic()
             self._recent.append((moment, self.moved))
@@ -108,13 +108,13 @@ class Tally:
                 self._recent.popleft()
             then, before = self._recent[0]
             return StageProgress(
-                phase=self.phase,
+                phase=phase or self.phase,
                 total_bytes=self._total_bytes,
                 done_bytes=max(0, self.moved + self.copied + self.reused),
                 moved_bytes=max(0, self.moved),
                 files_total=self._files_total,
                 files_done=self._files_done,
-                seconds=moment - self._started,
+                seconds=seconds or moment - self._started,
                 rate=max(0.0, (self.moved - before) / (moment - then)) if moment > then else 0.0,
                 connections=self.connections,
             )

@@ -9,7 +9,8 @@ from serving.errors import HubError, StagingError, StoreError
 from serving.models import PinnedModel
 from staging.checksum import Checksum
 from staging.hashing import Mismatch
-from staging.hub import HubAccess, HubFile, by_status
+from staging.hub import HubAccess, HubFile
+from staging.hub_errors import by_status
 from staging.pieces import PiecePool
 from staging.progress import Tally
 from staging.retry import Patience, Repeats

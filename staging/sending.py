@@ -67,6 +67,10 @@ class HeldSink:
             raise ContentChanged
         return self._part.etag
 
+    def answered(self) -> bool:
+        """Nothing is waited for."""
+        return True
+
     def abandon(self) -> None:
         """Nothing is under way."""
 
@@ -136,6 +140,10 @@ class PartUpload:
             else:
                 self._run.uplinks.give(self._wire)
                 return etag
+
+    def answered(self) -> bool:
+        """Whether `confirm` need not wait."""
+        return self._upload is None or self._upload.answered()
 
     def abandon(self) -> None:
         """Break off."""

@@ -7,7 +7,8 @@ from urllib.parse import urljoin, urlsplit
 
 from serving.errors import HubError
 from serving.models import PinnedModel
-from staging.hub import HubAccess, HubFile, Location, bad_token, by_status, gated, resolve, resolve_url
+from staging.hub import HubAccess, HubFile, Location, resolve, resolve_url
+from staging.hub_errors import bad_token, by_status, gated
 from staging.wire import Body, Wire, WireFault
 
 REFUSALS = 4

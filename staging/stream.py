@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from staging import uploads
+from staging.checksum import Checksum
 from staging.hashing import FileDigest, Mismatch
 from staging.parts import part_count, part_size
 from staging.plan import PlannedFile
@@ -79,6 +80,8 @@ class FileStream:
         self._digest = FileDigest(planned.file, begun.state, self.frontier)
         self._crc, self._part_crc = begun.crc, 0
         self._moved = 0
+        self.reused_bytes = self.assigned
+        """Bytes that an earlier run stored, which do not travel again."""
         self._early: dict[int, tuple[memoryview, int]] = {}
         self._busy = False
         self._sink: PartSink | None = None
@@ -147,6 +150,11 @@ class FileStream:
         return self._saved
 
     @property
+    def checksum(self) -> Checksum:
+        """What `crc` is."""
+        return self._run.checksum
+
+    @property
     def etags(self) -> dict[int, str]:
         """ETag of each stored part by its number, from 1."""
         return {index + 1: etag for index, etag in self._etags.items()}
@@ -176,6 +184,9 @@ class FileStream:
             kept = self._sink.feed(view, piece)
             if not kept:
                 self._run.tally.timing(sending=time.perf_counter() - started)
+            if self._before is not None and self._before[1].answered():
+                before, self._before = self._before, None
+                self._confirm(before)
             end = self.frontier + length
             if end % self.part_size == 0 or end == self.planned.file.size:
                 self._end_part(self.frontier // self.part_size, end)
@@ -208,10 +219,12 @@ class FileStream:
         sink, self._sink = self._sink, None
         if sink is None:
             raise AssertionError("a part that ends was begun")
-        sink.close(self._part_crc)
-        self._crc = self._run.checksum.combine(self._crc, self._part_crc, end - index * self.part_size)
-        self._part_crc = 0
-        self._states[index] = (self._digest.state() if end % self.part_size == 0 else "", self._crc)
+        crc, self._part_crc = self._part_crc, 0
+        self._crc = self._run.checksum.combine(self._crc, crc, end - index * self.part_size)
+        with self._lock:
+            self._states[index] = (self._digest.state() if end % self.part_size == 0 else "", self._crc)
+        # Last: another thread may complete the file as soon as it knows that the part is whole.
+        sink.close(crc)
         before, self._before = self._before, (index, sink) if isinstance(sink, PartUpload | HeldSink) else None
         self._confirm(before)
         if end == self.planned.file.size:
@@ -230,12 +243,20 @@ class FileStream:
             return
         with self._lock:
             self._etags[index] = etag
-            parts = self._saved.parts
-            while parts in self._etags:
-                parts += 1
-            if parts > self._saved.parts:
-                state, crc = self._states[parts - 1]
-                self._saved = Checkpoint(parts, state, crc)
+            self._save()
             whole = len(self._etags) == self.count
         if whole:
             self.ended(self, None)
+
+    def _save(self) -> None:
+        """Move the checkpoint on to the last part of those stored without a gap.
+
+        Not beyond the last but one: a run that continues reads the last part again and so comes to an end.
+        """
+        parts = self._saved.parts
+        while parts in self._etags and parts < self.count - 1:
+            parts += 1
+        if parts > self._saved.parts:
+            state, crc = self._states[parts - 1]
+            self._saved = Checkpoint(parts, state, crc)
+            self._states = {part: at for part, at in self._states.items() if part >= parts}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import select
 import ssl
 import threading
 import urllib.request
@@ -218,6 +219,14 @@ class Upload:
             self._connection.send(view)
         except (OSError, http.client.HTTPException) as error:
             raise self._answer_or(error) from None
+
+    def answered(self) -> bool:
+        """Whether an answer can be read at once."""
+        sock = self._connection.sock
+        if sock is None:
+            return True
+        waiting = sock.pending() if isinstance(sock, ssl.SSLSocket) else 0
+        return bool(waiting or select.select([sock], [], [], 0)[0])
 
     def finish(self) -> dict[str, str]:
         """Read the answer: its headers, names in lower case.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from serving.errors import StagingError
@@ -42,14 +42,14 @@ class Work:
     Args:
         plan: The plan.
         run: The run.
-        resume: Makes the stream of a large file, from an unfinished upload if there is one.
+        begun: Streams that continue an earlier run's uploads, by path.
     """
 
-    def __init__(self, plan: StagePlan, run: Run, resume: Callable[[PlannedFile, SourceFile], FileStream]) -> None:
-        self._plan, self._run, self._resume = plan, run, resume
+    def __init__(self, plan: StagePlan, run: Run, begun: Mapping[str, FileStream]) -> None:
+        self._plan, self._run = plan, run
         self._changed = threading.Condition()
         self._open: dict[FileStream, int] = {}
-        self._waiting: list[FileStream] = []
+        self._waiting = [self._prepared(stream) for stream in begun.values()]
         self._large: list[PlannedFile] = []
         self._whole: list[PlannedFile] = []
         self._finished: list[ManifestFile] = []
@@ -61,6 +61,8 @@ class Work:
             if planned.source is Source.PRESENT:
                 run.tally.add(reused=planned.file.size, files=1)
                 self._finished.append(_entry(planned, planned.sha256))
+            elif planned.file.path in begun:
+                run.tally.add(reused=begun[planned.file.path].reused_bytes)
             elif planned.source is Source.HUB and planned.file.size > run.pieces.piece:
                 self._large.append(planned)
             else:
@@ -82,9 +84,9 @@ class Work:
 
     @property
     def streams(self) -> list[FileStream]:
-        """The large files under way."""
+        """The large files under way, those that wait to be continued included."""
         with self._changed:
-            return [*self._open]
+            return [*self._open, *self._waiting]
 
     def wait(self, seconds: float) -> None:
         """Wait until all is done or the time is over."""
@@ -153,7 +155,7 @@ class Work:
         if not self._large:
             return None
         planned = self._large.pop()
-        return self._prepared(self._resume(planned, self.source(planned)))
+        return self._prepared(FileStream(self._run, planned, self.source(planned)))
 
     def _prepared(self, stream: FileStream) -> FileStream:
         stream.ended = self._ended
@@ -239,7 +241,7 @@ class Work:
             del self._open[stream]
         if stream.upload is not None:
             uploads.abort(stream.upload, self._plan.store)
-        self._run.tally.add(moved=-stream.moved_bytes)
+        self._run.tally.add(moved=-stream.moved_bytes, reused=-stream.reused_bytes)
         if stream.attempt + 1 >= FILE_ATTEMPTS:
             raise StagingError(
                 f"{stream.planned.file.path} could not be stored in {FILE_ATTEMPTS} attempts.",

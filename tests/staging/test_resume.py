@@ -1,0 +1,174 @@
+"""Runs that end early, and runs at the same time: nothing is lost, moved twice or mixed."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from sandbox.faults import Slow, Status
+from serving.errors import HubError
+from serving.models import MANIFEST_NAME
+from staging.engine import StageResult, stage
+from staging.holder import this_process
+from staging.journal import JournalEntry, LeaseTimes
+from staging.layout import journal_key
+from staging.parts import MIN_PART
+from staging.plan import plan
+from staging.progress import StageProgress
+from staging.store import s3
+from tests.staging.conftest import MIB, QUICK, Place, noise
+
+ROOT = Path(__file__).parents[2]
+QUICK_LEASE = LeaseTimes(beat_seconds=0.2, dead_seconds=1.0, poll_seconds=0.05)
+BUDGET = 8 * MIB
+LARGE = {"a.safetensors": noise(42 * MIB, 11), "b.safetensors": noise(33 * MIB + 77, 12), "config.json": b"{}"}
+
+
+@pytest.fixture
+def large(place: Place) -> Place:
+    place.hub_server.content.commit("org/large", LARGE)
+    return place
+
+
+def from_hub(place: Place) -> int:
+    return sum(record.sent for record in place.hub_server.file_requests)
+
+
+def check(place: Place, prefix: str) -> None:
+    for path, content in LARGE.items():
+        assert place.read(prefix + path) == content
+    assert place.s3_server.unfinished("models") == []
+    assert not any("/.staging/" in f"/{key}" for key in place.objects())
+
+
+def command(place: Place) -> subprocess.Popen[str]:
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "HF_"))},
+        "AWS_ACCESS_KEY_ID": place.s3_server.access_key,
+        "AWS_SECRET_ACCESS_KEY": place.s3_server.secret_key,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "HF_ENDPOINT": place.hub_server.url,
+        "HF_HOME": "/nonexistent",
+    }
+    arguments = ["copy", "org/large", "s3://models/staged", "--endpoint-url", place.s3_server.url, "--json"]
+    arguments += ["--memory", str(BUDGET // MIB)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "staging", *arguments],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def stored_parts(place: Place) -> int:
+    return sum(record.operation == "UploadPart" and record.status == 200 for record in place.s3_server.requests)
+
+
+def test_a_killed_run_is_continued_by_the_next(large: Place) -> None:
+    large.hub_server.file_faults.add(Slow(3 * MIB), times=None)
+    killed = command(large)
+    while stored_parts(large) < 4 and killed.poll() is None:
+        time.sleep(0.02)
+    killed.kill()
+    assert killed.communicate() == ("", ""), "it ended by itself"
+    assert not any(key.endswith((".safetensors", MANIFEST_NAME)) for key in large.objects()), "nothing partial shows"
+    assert len(large.s3_server.unfinished("models")) == 2
+    large.hub_server.file_faults.clear()
+    ended = command(large)
+    out, err = ended.communicate(timeout=60)
+    assert ended.returncode == 0, err
+    facts = json.loads(out)
+    assert facts["reused_bytes"] >= MIN_PART
+    check(large, facts["uri"].removeprefix("s3://models/"))
+    in_flight = BUDGET + 2 * 2 * MIN_PART
+    assert from_hub(large) <= sum(map(len, LARGE.values())) + in_flight
+
+
+def test_a_run_that_the_hub_left_is_continued(large: Place) -> None:
+    model = large.pin("org/large")
+    large.hub_server.file_faults.add(Status(503), path="*/b.safetensors", times=None)
+    with pytest.raises(HubError) as raised:
+        stage(plan(model, large.hub, large.store), patience=QUICK)
+    assert raised.value.code == "hub.unreachable"
+    assert not any(key.endswith(MANIFEST_NAME) for key in large.objects())
+    large.hub_server.file_faults.clear()
+    before = from_hub(large)
+    result = stage(plan(model, large.hub, large.store), lease=QUICK_LEASE)
+    assert result.reused_bytes >= len(LARGE["a.safetensors"]) - 4 * MIN_PART
+    assert from_hub(large) - before == result.moved_bytes - len(b"{}") * (result.reused_bytes < 42 * MIB)
+    check(large, result.staged.prefix)
+
+
+def test_other_tools_uploads_are_left_alone(large: Place) -> None:
+    model = large.pin("org/large")
+    key = f"staged/org/large/{model.commit}/a.safetensors"
+    client = s3(large.store)
+    foreign = client.create_multipart_upload(Bucket="models", Key=key)["UploadId"]
+    client.upload_part(Bucket="models", Key=key, UploadId=foreign, PartNumber=1, Body=b"x" * MIN_PART)
+    result = stage(plan(model, large.hub, large.store))
+    assert large.s3_server.unfinished("models") == [key]
+    client.abort_multipart_upload(Bucket="models", Key=key, UploadId=foreign)
+    check(large, result.staged.prefix)
+
+
+def test_an_upload_that_somebody_aborts_begins_anew(large: Place) -> None:
+    model = large.pin("org/large")
+    large.hub_server.file_faults.add(Slow(15 * MIB), times=None)
+    client = s3(large.store)
+    aborted: list[str] = []
+
+    def abort_once(_: StageProgress) -> None:
+        if stored_parts(large) >= 2 and not aborted:
+            upload = client.list_multipart_uploads(Bucket="models")["Uploads"][0]
+            client.abort_multipart_upload(Bucket="models", Key=upload["Key"], UploadId=upload["UploadId"])
+            aborted.append(upload["Key"])
+
+    result = stage(plan(model, large.hub, large.store), progress=abort_once, patience=QUICK)
+    assert aborted
+    check(large, result.staged.prefix)
+
+
+def test_of_two_runs_one_works_and_the_other_waits(large: Place) -> None:
+    model = large.pin("org/large")
+    large.hub_server.file_faults.add(Slow(20 * MIB), times=None)
+    results: list[StageResult] = []
+    phases: set[str] = set()
+
+    def run() -> None:
+        planned = plan(model, large.hub, large.store)
+        results.append(stage(planned, lease=QUICK_LEASE, progress=lambda moment: phases.add(moment.phase)))
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results[0].staged == results[1].staged
+    assert sorted(result.moved_bytes for result in results) == [0, results[0].staged.total_bytes]
+    assert "waiting" in phases
+    check(large, results[0].staged.prefix)
+
+
+def test_a_silent_run_on_another_machine_is_taken_over(large: Place) -> None:
+    model = large.pin("org/large")
+    elsewhere = this_process().model_copy(update={"host": "another-machine"})
+    entry = JournalEntry(run="other", holder=elsewhere)
+    s3(large.store).put_object(Bucket="models", Key=journal_key("staged", model), Body=entry.model_dump_json().encode())
+    started = time.monotonic()
+    result = stage(plan(model, large.hub, large.store), lease=QUICK_LEASE)
+    assert time.monotonic() - started >= QUICK_LEASE.dead_seconds
+    check(large, result.staged.prefix)
+
+
+def test_a_journal_that_cannot_be_read_stops_nobody(large: Place) -> None:
+    model = large.pin("org/large")
+    s3(large.store).put_object(Bucket="models", Key=journal_key("staged", model), Body=b"not a journal")
+    check(large, stage(plan(model, large.hub, large.store)).staged.prefix)
