@@ -42,6 +42,7 @@ class InferenceCluster(Referable, Block):
         namespace: Where workloads go that name no namespace.
     """
 
+    _required_in_schema = "namespace"
     _block_type_name = "Inference Cluster"
     _block_type_slug = "inference-cluster"
     _description = (

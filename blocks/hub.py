@@ -17,6 +17,7 @@ class HuggingFaceHub(Referable, Block):
         endpoint: Address of the Hub; another one for a mirror.
     """
 
+    _required_in_schema = "endpoint"
     _block_type_name = "Hugging Face Hub"
     _block_type_slug = "hugging-face-hub"
     _description = "Token and address of the Hugging Face Hub: staging reads models with it, pods get it as a Secret."

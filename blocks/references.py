@@ -1,6 +1,6 @@
 """Blocks that a parameter may name by reference."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import GetJsonSchemaHandler
 from pydantic_core import CoreSchema
@@ -9,13 +9,16 @@ from pydantic_core import CoreSchema
 class Referable:
     """Makes a saved block usable as a parameter: ``{"$ref": {"block_document_slug": "hugging-face-hub/default"}}``.
 
-    Prefect's server accepts a reference or the block's own fields, and exactly one of the two. A block whose fields all
-    have defaults accepts any object, a reference too, so that every run by reference would be refused (Prefect 3.8).
+    Prefect's server checks that a run's parameter is a reference or the block's own fields, and exactly one of the two
+    (3.8). A block whose fields all have defaults accepts any object, a reference too, so that every run by reference
+    would be refused. One field is therefore required in the schema; in Python it keeps its default.
     """
+
+    _required_in_schema: ClassVar[str]
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         schema = handler(core_schema)
-        # Not "required", which the server takes out of the schema when it checks a deployment's defaults.
-        handler.resolve_ref_schema(schema)["propertyNames"] = {"not": {"const": "$ref"}}
+        block = handler.resolve_ref_schema(schema)
+        block["required"] = sorted({*block.get("required", ()), cls._required_in_schema})
         return schema

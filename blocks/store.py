@@ -24,6 +24,7 @@ class ModelStore(Referable, Block):
         credentials: Who stages. Empty fields mean boto3's default chain (Pod Identity, IRSA, profile, environment).
     """
 
+    _required_in_schema = "bucket"
     _block_type_name = "Model Store"
     _block_type_slug = "model-store"
     _description = "S3 bucket and prefix that hold staged models, and the identity that writes them."

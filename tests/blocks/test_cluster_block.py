@@ -156,3 +156,13 @@ def test_the_form_has_a_title_and_a_description_for_every_field() -> None:
     for name, field in schema["properties"].items():
         assert field.get("title"), name
         assert field.get("description"), name
+
+
+@pytest.mark.server
+def test_a_saved_block_connects_after_loading(prefect_server: str) -> None:
+    BLOCKS[0].save("round-trip", overwrite=True)
+    loaded = InferenceCluster.load("round-trip")
+    assert isinstance(loaded, InferenceCluster)
+    with loaded.connect() as cluster:
+        assert cluster.api_client.configuration.api_key["BearerToken"] == f"Bearer {TOKEN}"
+    assert TOKEN not in repr(loaded)
