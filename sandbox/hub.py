@@ -8,7 +8,7 @@ expires. Small files are redirected within the Hub and compressed on request, as
 
     hub.token, hub.token_without_access, hub.token_expired   the sandbox's users' tokens
     hub.content                     the repositories: `commit`, `move_revision`, `add`, `remove`
-    hub.faults, hub.file_faults     faults of the API and of the file host (`sandbox.faults`)
+    hub.faults, hub.file_faults     faults of the API and of the file host (`sandbox.faults`, `rate_limited()`)
     hub.requests, hub.file_requests what was asked (`RequestRecord`; never a credential)
     hub.expire_urls()               every signed address given out so far answers 403
     hub.url_seconds                 how long addresses given out from now on are valid
@@ -16,6 +16,7 @@ expires. Small files are redirected within the Hub and compressed on request, as
 
 import hashlib
 import hmac
+import json
 import re
 import secrets
 import time
@@ -24,12 +25,28 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, urlencode
 
-from sandbox.faults import FaultPlan
+from sandbox.faults import FaultPlan, Status
 from sandbox.http_messages import Request, RequestRecord, Response
 from sandbox.http_server import ContentServer
 from sandbox.hub_api import HubApi
 from sandbox.hub_content import HubContent, HubFile
 from sandbox.hub_users import EXPIRED, READER, STRANGER, HubUser
+
+
+def rate_limited(*, seconds: int = 1) -> Status:
+    """The fault that the Hub answers with when a client asks too much.
+
+    Args:
+        seconds: After which the client may ask again.
+    """
+    headers = {
+        "Retry-After": str(seconds),
+        "RateLimit": f'"resolvers";r=0;t={seconds}',
+        "RateLimit-Policy": '"fixed window";"resolvers";q=3000;w=300',
+        "Content-Type": "application/json; charset=utf-8",
+    }
+    text = "We had to rate limit you. To continue using our service, create a HF account or login to your account."
+    return Status(429, headers, json.dumps({"error": text}).encode())
 
 
 class HubServer:

@@ -23,6 +23,7 @@ class _Upload:
     algorithm: str
     full_object: bool
     parts: dict[int, str] = field(default_factory=dict)
+    verified: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class MultipartRules:
         given = declared_checksums(request).get(upload.algorithm, "") if upload.full_object else ""
         if given and given != checksum(upload.algorithm, b"".join(values)):
             raise bad_digest(upload.algorithm)
+        upload.verified = given
 
     def _check_parts(self, upload: _Upload, listed: list[_Part]) -> None:
         for part in listed:
@@ -127,7 +129,7 @@ class MultipartRules:
             return response
         parts = _parts(request.body)
         if upload.full_object:
-            value, kind = checksum(upload.algorithm, stored.value), "FULL_OBJECT"
+            value, kind = upload.verified or checksum(upload.algorithm, stored.value), "FULL_OBJECT"
         else:
             joined = composite(upload.algorithm, [upload.parts[part.number] for part in parts])
             value, kind = joined, "COMPOSITE"

@@ -132,7 +132,7 @@ def open_source(
         return DirectorySource(model, Path(model))
     if model.startswith(("/", "./")) or model.count("/") > 1:
         raise errors.cannot_find_config(model)
-    return DirectorySource(model, _download(model, revision), staged=False)
+    return DirectorySource(model, _download(model, revision, environ), staged=False)
 
 
 def _check_load_format(model: str, load_format: str, series: str) -> None:
@@ -148,7 +148,7 @@ def _check_load_format(model: str, load_format: str, series: str) -> None:
         raise errors.invalid_config("VllmConfig", text)
 
 
-def _download(repo_id: str, revision: str | None) -> Path:
+def _download(repo_id: str, revision: str | None, environ: Mapping[str, str]) -> Path:
     import httpx2
     from huggingface_hub import errors as hub
     from huggingface_hub import snapshot_download
@@ -157,7 +157,14 @@ def _download(repo_id: str, revision: str | None) -> Path:
     disable_progress_bars()
     frames = (("transformers/utils/hub.py", "cached_files"),)
     try:
-        found = snapshot_download(repo_id, revision=revision, allow_patterns=["*.safetensors", "*.json", "*.jinja"])
+        found = snapshot_download(
+            repo_id,
+            revision=revision,
+            allow_patterns=["*.safetensors", "*.json", "*.jinja"],
+            endpoint=environ.get("HF_ENDPOINT") or None,
+            token=environ.get("HF_TOKEN") or None,
+            cache_dir=f"{environ['HF_HOME']}/hub" if environ.get("HF_HOME") else None,
+        )
     except hub.GatedRepoError as error:
         text = f"You are trying to access a gated repo.\nMake sure to have access to it at https://huggingface.co/{repo_id}."
         raise errors.EngineError("OSError", f"{text}\n{error}", frames=frames) from None

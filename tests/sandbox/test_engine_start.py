@@ -1,8 +1,6 @@
 """The stand-in engine's start: what it verifies, what it refuses, and in whose words."""
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -184,29 +182,27 @@ def engine(*argv: str) -> int:
 
 
 def test_a_hub_model_needs_its_gate_opened(hub: HubServer, tmp_path: Path) -> None:
-    def run(repo_id: str, token: str = "", *more: str) -> str:
-        env = {
-            "HF_ENDPOINT": hub.url,
-            "HF_HOME": str(tmp_path),
-            "PATH": "/usr/bin:/bin",
-            "SANDBOX_ENGINE_FAIL": "cuda-oom",
-        }
-        command = [sys.executable, "-P", "-m", "sandbox.engine", "serve", repo_id, "--port", "0", *more]
-        done = subprocess.run(
-            command, env={**env, **({"HF_TOKEN": token} if token else {})}, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 1
-        return done.stderr
+    def open_(repo_id: str, token: str = "", revision: str | None = None) -> sources.Source:
+        env = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path), "HF_TOKEN": token}
+        return sources.open_source(repo_id, revision=revision, load_format="auto", series="0.32", environ=env)
+
+    def refused(*arguments: str) -> str:
+        with pytest.raises(errors.EngineError) as caught:
+            open_(*arguments)
+        return f"{caught.value.kind}: {caught.value.message}"
 
     gated = "meta-llama/Llama-3.1-8B-Instruct"
-    said = run(gated)
-    assert (
-        f"OSError: You are trying to access a gated repo.\nMake sure to have access to it at https://huggingface.co/{gated}."
-        in said
+    said = refused(gated, hub.token_without_access)
+    assert said.startswith(
+        "OSError: You are trying to access a gated repo.\nMake sure to have access to it at"
+        f" https://huggingface.co/{gated}.\n403 Client Error."
     )
-    assert "torch.OutOfMemoryError" in run(gated, hub.token)  # it got as far as loading
-    assert "is not a local folder and is not a valid model identifier" in run("org/nothing", hub.token)
-    assert hub.token not in said
+    assert "is not a local folder and is not a valid model identifier" in refused("org/nothing", hub.token)
+    assert "is not a valid git identifier" in refused(REPO, hub.token, "v9")
+    assert "couldn't connect" in refused(REPO, "hf_wrong")
+    found = loaded(open_(gated, hub.token))
+    assert found.files == 4
+    assert all(token not in said for token in (hub.token, hub.token_without_access))
 
 
 @pytest.mark.parametrize(

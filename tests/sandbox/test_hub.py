@@ -17,7 +17,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile, RepoFolder
 from huggingface_hub.utils import disable_progress_bars
 
-from sandbox.hub import HubServer, serve_hub
+from sandbox.hub import HubServer, rate_limited, serve_hub
 from sandbox.hub_content import HubContent, Repository
 
 WEIGHTS = bytes(range(256)) * 4000
@@ -171,6 +171,13 @@ def test_what_does_not_exist_is_named(hub: HubServer, tmp_path: Path) -> None:
     hub.content.remove(MODEL)
     with pytest.raises(RepositoryNotFoundError):
         api(hub).model_info(MODEL)
+
+
+def test_rate_limits_are_in_the_form_that_the_client_reads(hub: HubServer) -> None:
+    hub.faults.add(rate_limited(seconds=7))
+    with pytest.raises(HfHubHTTPError, match="Retry after 7 seconds"):
+        api(hub).model_info(MODEL)
+    assert api(hub).model_info(MODEL).id == MODEL
 
 
 def test_the_log_holds_no_credential(hub: HubServer, tmp_path: Path) -> None:

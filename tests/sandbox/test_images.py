@@ -4,6 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import boto3
 import pytest
 
 from sandbox.images import default_images
@@ -58,7 +59,6 @@ def test_a_real_engine_takes_the_stand_ins_place(tmp_path: Path) -> None:
 
 def test_aws_is_the_real_command_line(tmp_path: Path) -> None:
     image = find("public.ecr.aws/aws-cli/aws-cli:2.27.0")
-    (tmp_path / "weights").write_bytes(b"1" * 1000)
     with serve_s3() as s3:
         env = {
             "AWS_ENDPOINT_URL": s3.url,
@@ -66,7 +66,9 @@ def test_aws_is_the_real_command_line(tmp_path: Path) -> None:
             "AWS_SECRET_ACCESS_KEY": s3.secret_key,
             "AWS_DEFAULT_REGION": s3.region,
         }
-        assert run(image, "aws", "s3", "cp", str(tmp_path / "weights"), "s3://models/x/weights", **env).returncode == 0
+        keys = {"aws_access_key_id": s3.access_key, "aws_secret_access_key": s3.secret_key}
+        client = boto3.client("s3", endpoint_url=s3.url, region_name=s3.region, **keys)
+        client.put_object(Bucket="models", Key="x/weights", Body=b"1" * 1000)
         done = run(image, "aws", "s3", "sync", "s3://models/x/", str(tmp_path / "copy"), **env)
         assert done.returncode == 0, done.stderr
         assert (tmp_path / "copy" / "weights").read_bytes() == b"1" * 1000

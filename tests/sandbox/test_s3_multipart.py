@@ -1,6 +1,7 @@
 """Multipart uploads on the sandbox's S3: parts, their checksums, and what Complete refuses."""
 
 import base64
+import functools
 import hashlib
 import zlib
 from collections.abc import Iterator
@@ -13,11 +14,13 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sandbox import s3_checksums
 from sandbox.s3 import S3Server, serve_s3
-from sandbox.s3_checksums import ALGORITHMS, checksum
+from sandbox.s3_checksums import ALGORITHMS
 
 BODIES = (bytes(range(256)) * (5 << 12), b"tail")
 WHOLE = b"".join(BODIES)
+checksum = functools.cache(s3_checksums.checksum)
 
 
 @pytest.fixture(scope="module")
@@ -153,8 +156,6 @@ def test_uploads_and_their_parts_can_be_found_again(client: Any) -> None:
 
 @given(st.binary(max_size=9000))
 def test_crc32_by_lanes_is_crc32(data: bytes) -> None:
-    from sandbox import s3_checksums
-
     crc32 = s3_checksums.Crc(32, 0xEDB88320)
     assert s3_checksums.digest(crc32, data) == zlib.crc32(data).to_bytes(4, "big")
 
