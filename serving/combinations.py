@@ -9,7 +9,9 @@ from serving.frameworks.defaults import default_image
 from serving.frameworks.groups import group_size
 from serving.frameworks.images import EngineImage, Family, engine_image
 from serving.frameworks.neuron import neuron_cores
+from serving.instances import instance_types
 from serving.options import DiffusersOptions
+from serving.quantities import GIB, parse
 from serving.servers.diffusion import NEURON_PIPELINES
 from serving.spec import (
     DEPLOYMENT_BASED,
@@ -90,6 +92,7 @@ def impossibilities(spec: EndpointSpec) -> Iterator[str]:
     yield from _image(spec, image)
     yield from _weights(spec, image)
     yield from _accelerators(spec)
+    yield from _instance(spec)
     yield from _sections(spec)
     yield from _extra_arguments(spec)
     yield from _autoscaling(spec)
@@ -187,6 +190,25 @@ def _accelerators(spec: EndpointSpec) -> Iterator[str]:
             f"{' per pod' if pods > 1 else ''}, the pod has {there} {unit}; raise resources.accelerators or lower the "
             "sizes."
         )
+
+
+def _instance(spec: EndpointSpec) -> Iterator[str]:
+    """What an instance type that is known cannot give; one that is not in the table is left to preflight."""
+    instance = instance_types().get(spec.instance_type)
+    if instance is None:
+        return
+    name, asked = spec.instance_type, spec.resources
+    if spec.accelerator is not Accelerator.CPU and instance.accelerator is not spec.accelerator:
+        yield f"instance_type {name} has no {spec.accelerator} accelerator; name one that has, or leave it out."
+        return
+    if spec.accelerator is not Accelerator.CPU and asked.accelerators > instance.accelerators:
+        yield f"resources.accelerators is {asked.accelerators}, instance_type {name} has {instance.accelerators}."
+    for field, quantity, there in (("cpu", asked.cpu, instance.vcpu), ("memory", asked.memory, instance.memory * GIB)):
+        if quantity and parse(quantity) >= there:
+            shown = f"{instance.memory:g}Gi" if field == "memory" else there
+            yield f"resources.{field} is {quantity}, instance_type {name} has {shown} and needs some of it for itself."
+    if spec.pod.architecture and spec.pod.architecture != instance.architecture:
+        yield f"pod.architecture is {spec.pod.architecture}, instance_type {name} is {instance.architecture}."
 
 
 def _sections(spec: EndpointSpec) -> Iterator[str]:

@@ -118,9 +118,9 @@ class Pipeline:
             arguments[name] = _number(wanted, name, default, int, 64, 4096)
             if arguments[name] % 8:
                 raise BadRequest(f"{name} is {arguments[name]}, should be a multiple of 8")
-        if options.device == "neuron":  # compiled for one size
-            if any(arguments.pop(name) != default for name, default in sizes.items()):
-                raise BadRequest(f"this endpoint makes images of {options.width}x{options.height} only")
+        # A Neuron pipeline is compiled for one size.
+        if options.device == "neuron" and any(arguments.pop(name) != default for name, default in sizes.items()):
+            raise BadRequest(f"this endpoint makes images of {options.width}x{options.height} only")
         steps = _number(wanted, "steps", options.steps, int, 1, 1000)
         guidance = _number(wanted, "guidance_scale", options.guidance_scale, float, 0, 100)
         negative = wanted.get("negative_prompt")

@@ -192,6 +192,15 @@ def test_all_wrong_values_come_in_one_error() -> None:
         (Overrides(engine=VllmOptions(extra_args=("--port=1",))), "extra_args may not hold --port"),
         (Overrides(engine=VllmOptions(extra_args=("--max_model_len", "1"))), "use engine.max_model_len instead"),
         (Overrides.read({"resources": {"accelerators": 0}}), "accelerator=gpu needs at least 1"),
+        (Overrides(instance_type="m8g.4xlarge"), "instance_type m8g.4xlarge has no gpu accelerator"),
+        (
+            Overrides.read({"instance_type": "g6e.2xlarge", "resources": {"accelerators": 2, "memory": "64Gi"}}),
+            "(1) resources.accelerators is 2, instance_type g6e.2xlarge has 1. (2) resources.memory is 64Gi",
+        ),
+        (
+            Overrides.read({"instance_type": "g6e.2xlarge", "pod": {"architecture": "arm64"}}),
+            "pod.architecture is arm64, instance_type g6e.2xlarge is amd64",
+        ),
         (Overrides.read({"resources": {"memory": "4Gi", "memory_limit": "2Gi"}}), "memory 4Gi is above memory_limit"),
     ],
 )
