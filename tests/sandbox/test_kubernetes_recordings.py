@@ -97,8 +97,10 @@ class Replay:
             if entry["name"] == "TokenRequest":
                 users["runner"] = self.api.as_user(answer.body["status"]["token"])
             if entry["name"] == "create":
-                accounts = "/api/v1/namespaces/inference/serviceaccounts/default"
-                until(lambda: self.api.get(accounts).status == 200)
+                until(self._has_account)
+
+    def _has_account(self) -> bool:
+        return self.api.get("/api/v1/namespaces/inference/serviceaccounts/default").status == 200
 
     def _give_role(self, role: str) -> None:
         if not role:

@@ -161,11 +161,9 @@ def test_a_service_that_cannot_be_reached(web: Space) -> None:
     assert web.api.get(f"{base}/http:idle:http/proxy/x").message == 'no endpoints available for service "idle"'
     wrong = service("wrong", selector={"app": "web"}, ports=[{"name": "http", "port": 80, "targetPort": 9999}])
     web.api.apply(f"{base}/wrong", wrong)
-    refused = until(
-        lambda: (lambda got: got if "dial tcp" in got.message else None)(
-            web.api.get(f"{base}/http:wrong:http/proxy/health")
-        )
-    )
+    path = f"{base}/http:wrong:http/proxy/health"
+    until(lambda: "dial tcp" in web.api.get(path).message)
+    refused = web.api.get(path)
     assert refused.status == 503
     assert refused.message.startswith("error trying to reach service: dial tcp 127.")
     assert refused.message.endswith(":9999: connect: connection refused")

@@ -134,7 +134,7 @@ def test_cut_watches_break_and_can_be_resumed(api_server: KubernetesServer, spac
 
     listener = threading.Thread(target=listen)
     listener.start()
-    until(lambda: api_server.cut_watches())
+    until(api_server.cut_watches)
     assert broken.wait(10)
     listener.join()
     space.api.post(path, config_map("after"))
