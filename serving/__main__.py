@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.table import Table
 
 from serving.catalog import Overrides, get_preset, load_presets, resolve
+from serving.chart import read_values, require_mapping
 from serving.errors import InferenceError, InputError
 from serving.explain import input_error, problems
 from serving.frameworks.images import split_reference
-from serving.models import COMMIT, PinnedModel, StagedFile, StagedModel
+from serving.models import COMMIT, PinnedModel, RepoId, StagedFile, StagedModel
 from serving.release import release_of
 from serving.rendering import render, render_aliases, render_endpoint
 from serving.spec import EndpointSpec, VllmOptions, WeightsSource
@@ -58,6 +59,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     shown.add_argument("--commit", default=_NO_COMMIT, help="commit of the model, for weights=hub")
     shown.set_defaults(run=_render)
+    imported = commands.add_parser("import-values", help="turn a chart's values file into a preset")
+    imported.add_argument("values", type=Path, help="values file of the inference chart")
+    imported.add_argument("--name", default="", help="name of the preset; by default the file's")
+    imported.add_argument("--strict", action="store_true", help="fail if a parameter is not understood")
+    imported.set_defaults(run=_import_values)
     return parser
 
 
@@ -102,15 +108,10 @@ def _render(options: argparse.Namespace) -> None:
 
 
 def _staged(options: argparse.Namespace, spec: EndpointSpec) -> StagedModel | None:
-    if options.manifest is not None:
-        try:
-            return StagedModel.model_validate_json(options.manifest.read_bytes())
-        except OSError as error:
-            raise InputError(f"{options.manifest} cannot be read: {error.strerror}.") from error
-        except ValidationError as error:
-            raise input_error(f"{options.manifest}", problems(error, StagedModel)) from error
     if spec.weights is WeightsSource.HUB:
         return None
+    if options.manifest is not None:
+        return _from_manifest(options)
     uri = options.staged or f"s3://BUCKET/{spec.model.repo_id}/{options.commit}/"
     uri = uri if uri.endswith("/") else f"{uri}/"
     last = uri.rstrip("/").rsplit("/", 1)[-1]
@@ -123,6 +124,54 @@ def _staged(options: argparse.Namespace, spec: EndpointSpec) -> StagedModel | No
         )
     except ValidationError as error:
         raise input_error("--staged", problems(error, StagedModel)) from error
+
+
+class _Manifest(BaseModel):
+    """What of a staged model's manifest object (.staged-model.json) a renderer needs."""
+
+    repo_id: RepoId
+    revision: str
+    commit: str
+    files: tuple[StagedFile, ...]
+
+
+def _from_manifest(options: argparse.Namespace) -> StagedModel:
+    try:
+        manifest = _Manifest.model_validate_json(options.manifest.read_bytes())
+        uri = options.staged or f"s3://BUCKET/{manifest.repo_id}/{manifest.commit}/"
+        return StagedModel(
+            model=PinnedModel(repo_id=manifest.repo_id, revision=manifest.revision, commit=manifest.commit),
+            uri=uri if uri.endswith("/") else f"{uri}/",
+            files=manifest.files,
+        )
+    except OSError as error:
+        raise InputError(f"{options.manifest} cannot be read: {error.strerror}.") from error
+    except ValidationError as error:
+        raise input_error(f"{options.manifest}", problems(error, _Manifest)) from error
+
+
+def _import_values(options: argparse.Namespace) -> None:
+    try:
+        document = yaml.safe_load(options.values.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{options.values} cannot be read: {error.strerror}.") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{options.values} is not YAML: {' '.join(str(error).split())}.") from error
+    name = options.name or options.values.stem.removeprefix("values-")
+    result = read_values(require_mapping(document, str(options.values)), name)
+    for note in result.notes:
+        print(f"note: {note}", file=sys.stderr)
+    for parameter in result.not_understood:
+        print(f"not understood: {parameter}", file=sys.stderr)
+    if result.copy:
+        prefix = result.copy.get("s3_path", "BUCKET/").strip("/")
+        print(f"# S3 Model Copy: python -m staging copy {result.copy['model']} s3://{prefix}/")
+    if result.preset is not None:
+        preset = result.preset.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
+        print(f"# catalog/presets/{result.preset.name}.yaml")
+        sys.stdout.write(yaml.dump(preset, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True))
+    if result.not_understood and options.strict:
+        raise InputError(f"{len(result.not_understood)} parameters of {options.values} are not understood.")
 
 
 def read_settings(settings: Sequence[str]) -> dict[str, Any]:

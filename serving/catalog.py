@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -51,6 +51,7 @@ class Preset(BaseModel):
         title: One line for people.
         endpoint: Name of the endpoint unless the user gives another.
         weights: Where pods get the weights; None: the default of framework, accelerator and image.
+        namespace: Where the endpoint goes unless the user says otherwise; empty: the cluster block's choice.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -71,6 +72,9 @@ class Preset(BaseModel):
     weights: WeightsSource | None = None
     shared_memory: Quantity = ""
     startup_seconds: int | None = Field(default=None, ge=1, le=7 * 24 * 3600)
+    namespace: DnsLabel | Literal[""] = ""
+    service_account: ObjectName = ""
+    token_secret: ObjectName = ""
     ray: RayOptions | None = None
     lws: LwsOptions | None = None
     diffusers: DiffusersOptions | None = None
@@ -188,6 +192,9 @@ def _parameters(preset: Preset, wanted: Overrides, accelerator: Accelerator) -> 
         "instance_type": preset.instance_type,
         "env": preset.env | (wanted.env or {}),
         "shared_memory": preset.shared_memory,
+        "namespace": preset.namespace,
+        "service_account": preset.service_account,
+        "token_secret": preset.token_secret,
         "startup_seconds": preset.startup_seconds,
         "preset": preset.name,
     }

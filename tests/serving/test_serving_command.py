@@ -43,8 +43,13 @@ def test_render_takes_the_staged_models_manifest(
 ) -> None:
     staged = make_staged()
     path = tmp_path / "manifest.json"
-    path.write_text(staged.model_dump_json())
-    assert main(["render", "qwen3-1.7b-vllm", "--manifest", str(path)]) == 0
+    manifest = {
+        **staged.model.model_dump(),
+        "version": 1,
+        "files": [{**file.model_dump(), "blob_id": "x"} for file in staged.files],
+    }
+    path.write_text(json.dumps(manifest))
+    assert main(["render", "qwen3-1.7b-vllm", "--manifest", str(path), "--staged", staged.uri]) == 0
     shown = capsys.readouterr().out
     assert "placeholders" not in shown
     assert staged.files[1].sha256 in shown

@@ -1,0 +1,177 @@
+"""From a values file of the AI on EKS inference chart to a preset of ours.
+
+Every parameter of the chart's tables is understood; what is not is named, nothing is dropped silently.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from serving.catalog import Preset
+from serving.chart import sections
+from serving.chart.values import Values
+from serving.errors import InputError
+from serving.explain import input_error, problems
+from serving.spec import Framework
+
+# What the chart has and needs no counterpart here, with the reason that is shown.
+_NEEDLESS = {
+    "inference.modelServer.deployment.topologySpreadConstraints": "pods are always spread over zones and nodes where "
+    "possible",
+    "inference.modelServer.deployment.podAffinity": "pods of one group always prefer one zone",
+    "inference.modelServer.deployment.livenessProbe": "probes follow from the model's size and cannot end a load",
+    "inference.modelServer.deployment.readinessProbe": "probes follow from the model's size and cannot end a load",
+    "inference.modelServer.deployment.nim.livenessProbe": "probes cannot end a load",
+    "inference.modelServer.deployment.nim.readinessProbe": "probes cannot end a load",
+    "inference.modelServer.deployment.nim.podSecurityContext": "NIM always runs as user 1000",
+    "inference.modelServer.deployment.nim.secrets": "NIM reads ngc-api/NGC_API_KEY and hf-token/token",
+    "inference.modelServer.pythonVersion": "the image's tag says it",
+    "global.image.pullPolicy": "images are pulled if they are not there",
+    "global.resources": "the chart itself does not use it",
+    "vllm.logLevel": "the chart uses it with Ray only",
+    "vllm.port": "the chart's engines do not listen there",
+    "fluentbit.resources": "the side-car has its own",
+    "fluentbit.image": "the side-car has its own",
+}
+_SAME = {
+    "service.port": 8000,
+    "service.type": "ClusterIP",
+    "ingress.enabled": False,
+    "global.image.pullPolicy": "IfNotPresent",
+}
+_FRAMEWORKS = {"nim-container": "nim", "nim-operator": "nim"}
+
+
+@dataclass
+class ImportedValues:
+    """What became of a values file.
+
+    Attributes:
+        preset: The preset; None if the file only describes a model copy.
+        copy: Model and S3 path of the chart's S3 Model Copy; empty if it has none.
+        notes: What needs no counterpart, and why.
+        not_understood: Parameters that have none, with their values.
+    """
+
+    preset: Preset | None = None
+    copy: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    not_understood: list[str] = field(default_factory=list)
+
+
+def read_values(document: Mapping[str, Any], name: str) -> ImportedValues:
+    """Turns a values document into a preset.
+
+    Args:
+        document: The parsed values file.
+        name: Name of the preset that comes out.
+
+    Raises:
+        InputError: Understood parameters hold values that cannot be.
+    """
+    values = Values(document)
+    result = ImportedValues(copy=_model_copy(values))
+    if values.take("inference.framework") is not None or not result.copy:
+        values.put_back("inference.framework", _framework_of(document))
+        result.preset = _preset(values, name)
+    else:
+        values.take("serviceAccountName")
+    _remainder(values, result)
+    return result
+
+
+def _framework_of(document: Mapping[str, Any]) -> str:
+    chosen = (document.get("inference") or {}).get("framework") or "vllm"
+    return str(chosen)
+
+
+def _model_copy(values: Values) -> dict[str, str]:
+    """The chart's copy job: our staging, with model, prefix and namespace."""
+    fields = {"model": "model", "s3Path": "s3_path", "namespace": "namespace", "instanceType": "instance_type"}
+    found = {ours: values.take(f"s3ModelCopy.{theirs}") for theirs, ours in fields.items()}
+    account = values.take("s3ModelCopy.serviceAccountName")
+    wanted = {**found, "service_account": account}
+    return {key: str(value) for key, value in wanted.items() if value} if found["model"] else {}
+
+
+def _preset(values: Values, name: str) -> Preset:
+    chart_framework = str(values.take("inference.framework"))
+    framework = _FRAMEWORKS.get(chart_framework, chart_framework)
+    graviton = values.take("inference.accelerator", "gpu")
+    accelerator = "cpu" if graviton == "graviton" else str(graviton)
+    server = "inference.modelServer"
+    endpoint = str(values.take("inference.serviceName", "inference"))
+    model = str(values.take("model", "NousResearch/Llama-3.2-1B"))
+    namespace = values.take("inference.serviceNamespace", "default")
+    account = values.take("serviceAccountName", "default")
+    document: dict[str, Any] = {
+        "name": name,
+        "title": f"{model} on {framework}, from the inference chart",
+        "model": model,
+        "framework": framework,
+        "accelerator": accelerator,
+        "endpoint": endpoint,
+        "image": sections.image(values, f"{server}.image", "vllm/vllm-openai"),
+        "replicas": values.take(f"{server}.deployment.replicas", 1),
+        "resources": sections.resources(values, accelerator, str(graviton)),
+        "namespace": "" if namespace == "default" else namespace,
+        "service_account": "" if account == "default" else account,
+        "token_secret": values.take("hfTokenSecret.name", ""),
+        "env": sections.environment(values, framework),
+        "pod": sections.pod(values, graviton == "graviton") or None,
+        "shared_memory": values.take(f"{server}.deployment.sharedMemory")
+        or values.take(f"{server}.deployment.nim.shm.sizeLimit", ""),
+        "startup_seconds": sections.startup(values),
+    }
+    document |= _place(document, values)
+    document |= sections.parameters(values, framework)
+    load_format = values.take("vllm.loadFormat")
+    if load_format == "runai_streamer":
+        document["weights"] = "stream"
+    else:
+        values.put_back("vllm.loadFormat", load_format)
+    if framework == Framework.RAY_VLLM:
+        document["ray"] = sections.ray(values)
+    if framework == Framework.NIM:
+        document["nim"] = sections.nim(values, chart_framework, document)
+    try:
+        return Preset.model_validate({key: value for key, value in document.items() if value not in (None, "", {})})
+    except ValidationError as error:
+        raise input_error("The values file", problems(error, Preset), code="input.values") from error
+
+
+def _place(document: dict[str, Any], values: Values) -> dict[str, Any]:
+    """An instance type stands in its own field, or as a node selector."""
+    chosen = values.take("inference.modelServer.deployment.instanceType", "")
+    pod = document["pod"] or {}
+    selector = pod.get("node_selector", {})
+    as_label = selector.pop("node.kubernetes.io/instance-type", "")
+    if not selector:
+        pod.pop("node_selector", None)
+    return {"instance_type": chosen or as_label, "pod": pod or None}
+
+
+def _remainder(values: Values, result: ImportedValues) -> None:
+    for path, why in _NEEDLESS.items():
+        before = dict(values.leaves())
+        for key in [key for key in before if key == path or key.startswith(f"{path}.")]:
+            if _SAME.get(key) != before[key]:
+                result.notes.append(f"{key} is not needed: {why}.")
+            values.take(key)
+    for key, value in list(values.leaves()):
+        if key in _SAME and _SAME[key] == value:
+            continue
+        result.not_understood.append(f"{key}: {value!r}")
+
+
+def require_mapping(document: Any, where: str) -> dict[str, Any]:
+    """Returns the document if it is a mapping.
+
+    Raises:
+        InputError: It is something else.
+    """
+    if not isinstance(document, dict):
+        raise InputError(f"{where} should hold a YAML mapping, as a chart's values file does.")
+    return document

@@ -1,0 +1,202 @@
+"""Values files of the inference chart become presets that say the same."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from serving.__main__ import main
+from serving.catalog import get_preset
+from serving.chart import read_values
+from serving.errors import InputError
+
+FACTS: dict[str, dict[str, Any]] = json.loads(
+    (Path(__file__).parents[1] / "data" / "serving" / "presets.json").read_text()
+)
+
+
+def values_of(facts: dict[str, Any]) -> dict[str, Any]:
+    """Writes a preset's facts the way the chart's values files do."""
+    repository, _, tag = facts["image"].rpartition(":")
+    deployment: dict[str, Any] = {
+        "replicas": facts["replicas"],
+        "resources": {facts["accelerator"]: facts["resources"]},
+        "instanceType": facts.get("instance_type"),
+        "tolerations": facts.get("tolerations"),
+    }
+    server: dict[str, Any] = {
+        "image": {"repository": repository, "tag": tag},
+        "deployment": deployment,
+        "env": facts.get("env"),
+    }
+    inference: dict[str, Any] = {
+        "accelerator": facts["accelerator"],
+        "framework": facts["framework"],
+        "serviceName": facts["service_name"],
+        "serviceNamespace": facts["namespace"],
+        "modelServer": server,
+    }
+    if ray := facts.get("ray"):
+        inference["rayOptions"] = {"rayVersion": ray["version"], "autoscaling": ray["autoscaling"]}
+        server["vllmVersion"] = ray["vllm_version"]
+        deployment |= {"minReplicas": ray["min_replicas"], "maxReplicas": ray["max_replicas"]}
+    if nim := facts.get("nim"):
+        deployment["nim"] = nim
+    parameters = facts.get("model_parameters")
+    return {"model": facts["model"], "modelParameters": parameters, "inference": inference}
+
+
+@pytest.mark.parametrize("name", sorted(FACTS))
+def test_each_of_the_charts_presets_comes_out_as_ours(name: str) -> None:
+    result = read_values(values_of(FACTS[name]), name)
+    assert result.not_understood == []
+    assert result.preset is not None
+    ours = get_preset(name)
+    # Ours leave out what the chart repeats, and know more: sizes of pictures, times, a side-car that is off.
+    beside = {"title", "startup_seconds"}
+    got, wanted = result.preset.model_dump(exclude=beside), ours.model_dump(exclude=beside)
+    for document in (got, wanted):
+        if document["ray"]:
+            document["ray"].pop("fluent_bit")
+        if document["diffusers"]:
+            document["diffusers"] = document["diffusers"]["pipeline"]
+    assert got == wanted
+
+
+MAIN_PARAMETERS = yaml.safe_load("""
+model: org/model
+modelParameters:
+  gpuMemoryUtilization: "0.8"
+  maxModelLen: 8192
+  tensorParallelSize: 2
+  pipelineParallelSize: 1
+  enablePrefixCaching: false
+  trustRemoteCode: true
+  someNewFlag: true
+  anotherFlag: false
+  attentionConfig: >-
+    '{"a":"b"}'
+serviceAccountName: reader
+hfTokenSecret: {name: my-token}
+extraLabels: {team: a}
+global: {image: {pullPolicy: Always}}
+vllm: {loadFormat: runai_streamer, port: 8004, logLevel: debug}
+service: {type: ClusterIP, port: 8000, annotations: {a: b}}
+inference:
+  accelerator: gpu
+  framework: vllm
+  serviceName: my-inference
+  serviceNamespace: team
+  modelServer:
+    image: {repository: vllm/vllm-openai, tag: v0.11.0}
+    env: {LEVEL: 1}
+    deployment:
+      replicas: 3
+      sharedMemory: 50Gi
+      nodeSelector: {node.kubernetes.io/instance-type: p5.48xlarge, pool: a}
+      tolerations: [{key: nvidia.com/gpu, operator: Exists}, {key: team, operator: Equal, value: a}]
+      startupProbe: {failureThreshold: 600, periodSeconds: 10, httpGet: {path: /health, port: 8000}}
+      topologySpreadConstraints: {enabled: false}
+      lifecycle: {preStop: {exec: {command: [sleep, "5"]}}}
+      resources:
+        gpu:
+          requests: {nvidia.com/gpu: 2, cpu: 4, memory: 16Gi, vpc.amazonaws.com/efa: 1}
+          limits: {nvidia.com/gpu: 2, memory: 32Gi}
+""")
+
+
+def test_the_main_parameters_are_understood_and_the_rest_is_named() -> None:
+    result = read_values(MAIN_PARAMETERS, "mine")
+    preset = result.preset
+    assert preset is not None
+    assert (preset.model, preset.endpoint, preset.namespace) == ("org/model", "my-inference", "team")
+    assert (preset.service_account, preset.token_secret, preset.replicas) == ("reader", "my-token", 3)
+    assert preset.weights == "stream"
+    assert preset.engine.model_dump(exclude_defaults=True) == {
+        "gpu_memory_utilization": 0.8,
+        "max_model_len": 8192,
+        "tensor_parallel_size": 2,
+        "pipeline_parallel_size": 1,
+        "enable_prefix_caching": False,
+        "trust_remote_code": True,
+        "extra_args": ("--some-new-flag", "--no-another-flag", '--attention-config={"a":"b"}'),
+    }
+    assert preset.resources.model_dump() == {
+        "accelerators": 2,
+        "cpu": "4",
+        "memory": "16Gi",
+        "cpu_limit": "",
+        "memory_limit": "32Gi",
+    }
+    assert preset.instance_type == "p5.48xlarge"
+    assert preset.pod is not None
+    assert preset.pod.node_selector == {"pool": "a"}
+    assert [toleration.key for toleration in preset.pod.tolerations] == ["team"]
+    assert preset.pod.labels == {"team": "a"}
+    assert preset.startup_seconds == 6000
+    assert preset.env == {"LEVEL": "1"}
+    not_understood = "\n".join(result.not_understood)
+    assert "inference.modelServer.deployment.lifecycle.preStop.exec.command" in not_understood
+    assert "vpc.amazonaws.com/efa" in not_understood
+    assert len(result.not_understood) == 2
+    notes = "\n".join(result.notes)
+    assert "vllm.logLevel is not needed: the chart uses it with Ray only" in notes
+    assert "topologySpreadConstraints.enabled" in notes
+    assert "global.image.pullPolicy is not needed" in notes
+
+
+def test_rays_redis_and_dashboards_are_understood() -> None:
+    options = {
+        "autoscaling": {"enabled": True, "upscalingMode": "Aggressive", "idleTimeoutSeconds": 9},
+        "gcs": {
+            "highAvailability": {
+                "enabled": True,
+                "redis": {"address": "redis.x", "port": 1234, "secretName": "s", "secretPasswordKey": "p"},
+            }
+        },
+        "observability": {"rayPrometheusHost": "http://p"},
+    }
+    facts = FACTS["llama-32-1b-ray-vllm"]
+    document = values_of(facts)
+    document["inference"]["rayOptions"] |= options
+    result = read_values(document, "mine")
+    assert result.not_understood == []
+    assert result.preset is not None
+    assert result.preset.ray is not None
+    assert result.preset.ray.redis_address == "redis.x:1234"
+    assert (result.preset.ray.redis_secret, result.preset.ray.redis_secret_key) == ("s", "p")
+    assert result.preset.ray.prometheus_host == "http://p"
+    assert result.preset.ray.upscaling_mode == "Aggressive"
+
+
+def test_a_model_copy_becomes_a_staging_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "values-s3-copy.yaml"
+    path.write_text(
+        "s3ModelCopy: {namespace: default, model: org/name, s3Path: my-bucket/models/}\nserviceAccountName: copier\n"
+    )
+    assert main(["import-values", str(path), "--strict"]) == 0
+    assert "python -m staging copy org/name s3://my-bucket/models/" in capsys.readouterr().out
+
+
+def test_the_command_prints_a_preset_that_can_be_read_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "values-mine.yaml"
+    path.write_text(yaml.safe_dump(MAIN_PARAMETERS, sort_keys=False))
+    assert main(["import-values", str(path)]) == 0
+    shown = capsys.readouterr()
+    assert "not understood: inference.modelServer.deployment.lifecycle.preStop.exec.command" in shown.err
+    from serving.catalog import load_presets
+
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "mine.yaml").write_text(shown.out)
+    assert load_presets(tmp_path / "presets")["mine"] == read_values(MAIN_PARAMETERS, "mine").preset
+    assert main(["import-values", str(path), "--strict"]) == 2
+
+
+def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="framework is 'sglang'"):
+        read_values({"inference": {"framework": "sglang"}}, "mine")
+    path = tmp_path / "list.yaml"
+    path.write_text("- a\n")
+    assert main(["import-values", str(path)]) == 2
