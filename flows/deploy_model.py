@@ -10,14 +10,31 @@ from pydantic import Field
 from blocks.cluster import InferenceCluster
 from blocks.hub import HuggingFaceHub
 from blocks.store import ModelStore
+from flows.deploy_aibrix import deploy_aibrix
+from flows.deploy_diffusers import deploy_diffusers
+from flows.deploy_llama_cpp import deploy_llama_cpp
+from flows.deploy_lws_vllm import deploy_lws_vllm
+from flows.deploy_nim import deploy_nim
+from flows.deploy_ray_vllm import deploy_ray_vllm
+from flows.deploy_triton_vllm import deploy_triton_vllm
 from flows.deploy_vllm import deploy_vllm
+from flows.parameters import flow_parameters
 from flows.pipeline import DeployReport
 from serving.catalog import Overrides, get_preset, resolve
-from serving.errors import InputError
-from serving.spec import EndpointSpec, Framework
+from serving.spec import Framework
 from tasks.explain import explained
 
-SUBFLOWS = {Framework.VLLM: deploy_vllm}
+SUBFLOWS: dict[Framework, Any] = {
+    Framework.VLLM: deploy_vllm,
+    Framework.RAY_VLLM: deploy_ray_vllm,
+    Framework.TRITON_VLLM: deploy_triton_vllm,
+    Framework.AIBRIX: deploy_aibrix,
+    Framework.LWS_VLLM: deploy_lws_vllm,
+    Framework.DIFFUSERS: deploy_diffusers,
+    Framework.NIM: deploy_nim,
+    Framework.LLAMA_CPP: deploy_llama_cpp,
+}
+"""The flow of each framework."""
 
 
 @flow(name="deploy-model", flow_run_name="deploy {preset}")
@@ -52,24 +69,10 @@ async def _deploy(
     if overrides.namespace is None and isinstance(cluster, InferenceCluster):
         overrides = overrides.model_copy(update={"namespace": cluster.namespace})
     spec = resolve(get_preset(preset), overrides)
-    subflow = SUBFLOWS.get(spec.framework)
-    if subflow is None:
-        raise InputError(
-            f"Preset {preset} asks for {spec.framework}, which has no flow yet.",
-            fix=f"Take a preset of {', '.join(SUBFLOWS)}.",
-            code="input.framework",
-        )
-    parameters = subflow_parameters(spec) | target
+    parameters = flow_parameters(spec) | target
+    subflow = SUBFLOWS[spec.framework]
     state = await subflow(**parameters, timeout_minutes=timeout_minutes, dry_run=dry_run, return_state=True)
     outcome: Any = await state.aresult(raise_on_failure=False)
     if isinstance(outcome, BaseException):
         raise outcome
     return DeployReport.model_validate(outcome)
-
-
-def subflow_parameters(spec: EndpointSpec) -> dict[str, Any]:
-    """The spec as the framework's flow takes it: flat, without what the flow itself stands for."""
-    parameters = {name: getattr(spec, name) for name in EndpointSpec.model_fields}
-    parameters["endpoint"] = parameters.pop("name")
-    del parameters["framework"]
-    return parameters

@@ -42,6 +42,12 @@ def test_every_deployment_names_what_exists(deployments: list[dict[str, Any]]) -
         assert entry["work_pool"]["name"] == "inference"
 
 
+def test_the_file_is_what_the_catalogue_says() -> None:
+    from deployments.prefect_yaml import PATH, text
+
+    assert PATH.read_text() == text(), "run python -m deployments.prefect_yaml"
+
+
 def test_no_deployment_holds_a_secret(deployments: list[dict[str, Any]]) -> None:
     for entry in deployments:
         for name, value in entry["parameters"].items():

@@ -1,0 +1,65 @@
+"""Deploy a model with vLLM on Ray Serve."""
+
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from pydantic import Field
+
+from blocks.cluster import InferenceCluster
+from blocks.hub import HuggingFaceHub
+from blocks.store import ModelStore
+from flows.parameters import WorkloadOptions, make_spec
+from flows.pipeline import DeployReport, Target, deploy_endpoint
+from serving.models import ModelSource
+from serving.spec import Accelerator, EndpointName, Framework, RayOptions, VllmOptions
+from tasks.explain import explained
+
+
+@flow(name="deploy-ray-vllm", flow_run_name="deploy {endpoint} ({accelerator})")
+async def deploy_ray_vllm(
+    endpoint: EndpointName,
+    model: ModelSource,
+    cluster: InferenceCluster,
+    hub: HuggingFaceHub,
+    store: ModelStore,
+    accelerator: Accelerator = Accelerator.GPU,
+    image: str = "",
+    engine: VllmOptions = VllmOptions(),
+    ray: RayOptions = RayOptions(),
+    workload: WorkloadOptions = WorkloadOptions(),
+    timeout_minutes: Annotated[int, Field(gt=0, le=1440, json_schema_extra={"title": "Timeout (minutes)"})] = 60,
+    dry_run: bool = False,
+) -> DeployReport | State[Any]:
+    """Takes a model to a live, verified endpoint served by vLLM on Ray Serve (a RayService of KubeRay).
+
+    Args:
+        endpoint: Name of the endpoint: the Service that clients call.
+        model: Hub repository and revision.
+        cluster: Cluster and namespace to deploy to.
+        hub: Token and address of the Hub.
+        store: Bucket and prefix that hold staged models.
+        accelerator: What the engine computes on.
+        image: Container image; by default the project's choice for framework and accelerator.
+        engine: Arguments of vLLM. What is left empty is vLLM's own default.
+        ray: Ray's version, workers, autoscaling, fault tolerance and dashboard.
+        workload: Pods, machines, weights, identity, autoscaling.
+        timeout_minutes: How long the workload may take to become ready.
+        dry_run: Show what would change and change nothing.
+    """
+
+    async def work() -> DeployReport:
+        spec = make_spec(
+            Framework.RAY_VLLM,
+            accelerator,
+            cluster,
+            endpoint=endpoint,
+            model=model,
+            image=image,
+            workload=workload,
+            options={"engine": engine, "ray": ray},
+        )
+        target = Target(cluster=cluster, hub=hub, store=store)
+        return await deploy_endpoint(spec, target, timeout_seconds=60.0 * timeout_minutes, dry_run=dry_run)
+
+    return await explained(work())

@@ -1,0 +1,98 @@
+"""What all deploy flows ask for besides the model: one group of fields in the run form."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from blocks.cluster import InferenceCluster
+from serving.build import build_spec
+from serving.models import ModelSource
+from serving.spec import (
+    SECTIONS,
+    Accelerator,
+    Autoscaling,
+    EndpointSpec,
+    Framework,
+    PodOptions,
+    Resources,
+    WeightsSource,
+)
+
+
+class WorkloadOptions(BaseModel):
+    """How many pods, on which machines, with which weights and identity. Empty fields get the project's choice."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    replicas: int = Field(default=1, ge=1, le=1000, description="Pods that serve at the same time")
+    resources: Resources = Field(default=Resources(), description="What one pod asks for")
+    instance_type: str = Field(default="", description="EC2 instance type, for example g6e.2xlarge; empty: any")
+    weights: WeightsSource | None = Field(default=None, description="Where pods get the weights from")
+    env: dict[str, str] = Field(default={}, description="Environment of the engine. Not for secrets")
+    namespace: str = Field(default="", description="Kubernetes namespace; by default the cluster block's")
+    service_account: str = Field(default="", description="Service account of the pods, which reads the model store")
+    served_model_name: str = Field(default="", description="The model's name in the API; by default its repository")
+    token_secret: str = Field(default="hf-token", description="Secret that the Hub token goes to, under the key token")
+    store_secret: str = Field(default="", description="Secret with AWS keys, for S3-compatible stores only")
+    shared_memory: str = Field(default="", description="Size of /dev/shm; by default 2Gi per accelerator")
+    startup_seconds: int | None = Field(default=None, ge=1, description="Longest load; by default from its size")
+    autoscaling: Autoscaling | None = Field(default=None, description="Pods follow the load")
+    pod: PodOptions = Field(default=PodOptions(), description="Scheduling, labels and draining of the pods")
+    preset: str = Field(default="", description="Catalogue entry that this came from; for the record only")
+
+
+def make_spec(
+    framework: Framework,
+    accelerator: Accelerator,
+    cluster: InferenceCluster,
+    *,
+    endpoint: str,
+    model: ModelSource,
+    image: str,
+    workload: WorkloadOptions,
+    options: Mapping[str, BaseModel],
+) -> EndpointSpec:
+    """Returns the endpoint that a deploy flow's parameters describe.
+
+    Args:
+        framework: The flow's own.
+        accelerator: What the engine computes on.
+        cluster: Gives the namespace where the parameters name none.
+        endpoint: Name of the endpoint.
+        model: What it serves.
+        image: Container image; empty: the project's choice.
+        workload: The common group.
+        options: The framework's own groups, by their name in the spec.
+
+    Raises:
+        InputError: A value is out of range or a combination cannot work.
+    """
+    parameters: dict[str, Any] = {name: getattr(workload, name) for name in WorkloadOptions.model_fields}
+    parameters |= {"name": endpoint, "model": model, "image": image, **options}
+    parameters["namespace"] = workload.namespace or cluster.namespace
+    return build_spec(framework, accelerator, parameters)
+
+
+def flow_parameters(spec: EndpointSpec) -> dict[str, Any]:
+    """The parameters with which the framework's deploy flow describes this very spec."""
+    workload = WorkloadOptions(**{name: getattr(spec, name) for name in WorkloadOptions.model_fields})
+    parameters: dict[str, Any] = {
+        "endpoint": spec.name,
+        "model": spec.model,
+        "accelerator": spec.accelerator,
+        "image": spec.image,
+        "workload": workload,
+    }
+    return parameters | {name: value for name in OPTIONS[spec.framework] if (value := getattr(spec, name)) is not None}
+
+
+OPTIONS: dict[Framework, tuple[str, ...]] = {
+    framework: tuple(
+        name
+        for name in ("engine", SECTIONS.get(framework, ""))
+        if name and (name != "engine" or framework not in (Framework.DIFFUSERS, Framework.NIM, Framework.LLAMA_CPP))
+    )
+    for framework in Framework
+}
+"""The option groups that each framework's flow takes, by their name in the spec."""
