@@ -7,10 +7,12 @@ from sandbox.kubernetes import errors
 from sandbox.kubernetes.errors import ApiError
 from sandbox.kubernetes.naming import random_suffix
 from sandbox.kubernetes.resources import (
+    CRDS,
     NAMESPACES,
     PODS,
     PRIORITYCLASSES,
     PVCS,
+    RESOURCEQUOTAS,
     SERVICEACCOUNTS,
     STORAGECLASSES,
     Resource,
@@ -19,6 +21,7 @@ from sandbox.kubernetes.store import Store
 
 Manifest = dict[str, Any]
 
+_POD_SECURITY = "pod-security.kubernetes.io/enforce"
 _TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 _SYSTEM_PRIORITIES: Mapping[str, int] = {
     "system-cluster-critical": 2_000_000_000,
@@ -46,6 +49,23 @@ def require_namespace(store: Store, resource: Resource, namespace: str, name: st
             "field": "metadata.namespace",
         }
         raise ApiError(error.code, error.reason, error.message, {**(error.details or {}), "causes": [cause]})
+
+
+def refuse_unsupported(resource: Resource, obj: Manifest) -> None:
+    """Refuse what would be stored but not enforced.
+
+    Raises:
+        ApiError: 501 with the name of what is not there.
+    """
+    if resource is NAMESPACES:
+        level = obj["metadata"].get("labels", {}).get(_POD_SECURITY)
+        if level not in (None, "privileged"):
+            raise errors.not_implemented(f"Pod Security admission ({_POD_SECURITY}={level})")
+    elif resource is RESOURCEQUOTAS:
+        if obj["spec"].get("scopes") or obj["spec"].get("scopeSelector"):
+            raise errors.not_implemented("scopes of a ResourceQuota")
+    elif resource is CRDS and obj["spec"].get("conversion", {}).get("strategy") == "Webhook":
+        raise errors.not_implemented("conversion webhooks of a CustomResourceDefinition")
 
 
 def admit_new(store: Store, resource: Resource, obj: Manifest) -> None:

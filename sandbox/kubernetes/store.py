@@ -18,7 +18,7 @@ ObjectKey = tuple[str, str]
 
 FIRST_VERSION = 1000
 """A real cluster is never young: version 1 is always long compacted."""
-HISTORY = 50_000
+HISTORY = 10_000
 """Changes that a watch can resume over before it is told 410."""
 
 

@@ -173,6 +173,7 @@ class Writer:
         if not meta.get("name"):
             cause = causes.required("metadata.name", "name or generateName is required")
             raise errors.invalid(resource.group, resource.kind, "", [cause])
+        admission.refuse_unsupported(resource, obj)
         found = problems(resource, obj, old, subresource)
         if found:
             raise errors.invalid(resource.group, resource.kind, meta["name"], found)

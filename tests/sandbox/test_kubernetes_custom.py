@@ -173,6 +173,22 @@ def test_definitions_come_and_go_through_the_api(api: Api, space: Space) -> None
     assert 'must be spec.names.plural+"."+spec.group' in refused.message
 
 
+def test_versions_differ_in_nothing_but_their_name(space: Space, api_server: KubernetesServer) -> None:
+    wheels = definition("wheels")
+    (first,) = wheels["spec"]["versions"]
+    wheels["spec"]["versions"].append({**first, "name": "v1beta1", "storage": False})
+    api_server.install_crd(wheels)
+    old, new = (f"{space.group(f'example.com/{version}')}/wheels" for version in ("v1beta1", "v1"))
+    body = {"apiVersion": "example.com/v1beta1", "kind": "Wheel", "metadata": {"name": "w"}, "spec": {"size": 1}}
+    assert space.api.apply(f"{old}/w", body).status == 201
+    assert space.api.get(f"{new}/w").body["apiVersion"] == "example.com/v1"
+    assert space.api.get(old).body["items"][0]["apiVersion"] == "example.com/v1beta1"
+    ((_, seen),) = space.api.watch(old, 1)
+    assert seen["apiVersion"] == "example.com/v1beta1"
+    moved = space.api.apply(f"{new}/w", {**body, "apiVersion": "example.com/v1"})
+    assert [one["apiVersion"] for one in moved.meta["managedFields"]] == ["example.com/v1"]
+
+
 def test_a_definition_that_cannot_be_served_is_refused(api_server: KubernetesServer) -> None:
     broken = definition("broken")
     broken["spec"]["versions"][0]["storage"] = False

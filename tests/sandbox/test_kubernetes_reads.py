@@ -87,6 +87,32 @@ def test_what_is_not_there_says_so_by_name(api: Api, method: str, path: str, wha
     assert message == f"the sandbox's API server does not implement {what}"
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "what"),
+    [
+        (
+            "/api/v1/namespaces",
+            {"metadata": {"name": "strict", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}},
+            "Pod Security admission (pod-security.kubernetes.io/enforce=restricted)",
+        ),
+        (
+            "/api/v1/namespaces/default/resourcequotas",
+            {"metadata": {"name": "q"}, "spec": {"hard": {"pods": "1"}, "scopes": ["BestEffort"]}},
+            "scopes of a ResourceQuota",
+        ),
+    ],
+)
+def test_what_would_not_be_enforced_is_refused(api: Api, path: str, body: dict[str, Any], what: str) -> None:
+    refused = api.post(path, body)
+    text = f"the sandbox's API server does not implement {what}"
+    assert refused.failure() == (501, "NotImplemented", text)
+
+
+def test_endpoints_are_deprecated(space: Space) -> None:
+    warning = '299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"'
+    assert space.api.get(f"{space.core}/endpoints").headers.getlist("warning") == [warning]
+
+
 def test_a_missing_object_is_a_404_with_details(space: Space) -> None:
     answer = space.api.get(f"{space.apps}/deployments/zz")
     assert answer.failure() == (404, "NotFound", 'deployments.apps "zz" not found')

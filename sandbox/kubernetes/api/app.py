@@ -1,6 +1,7 @@
 """The API server as an ASGI application: who asks, may they, and which handler answers."""
 
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,11 +19,13 @@ from sandbox.kubernetes.api.requests import Target, attributes, parse_path
 from sandbox.kubernetes.authn import AUTHENTICATED, SERVICE_ACCOUNT, User
 from sandbox.kubernetes.authz import Attributes
 from sandbox.kubernetes.errors import ApiError
-from sandbox.kubernetes.resources import ACCESS_REVIEWS, RULES_REVIEWS, SUBJECT_REVIEWS, refused
+from sandbox.kubernetes.resources import ACCESS_REVIEWS, ENDPOINTS, RULES_REVIEWS, SUBJECT_REVIEWS, refused
 
+_LOGGED_REQUESTS = 50_000
 _LOG = logging.getLogger(__name__)
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _REVIEWS = (ACCESS_REVIEWS, RULES_REVIEWS, SUBJECT_REVIEWS)
+_ENDPOINTS_WARNING = '299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"'
 _REFUSED_SUBRESOURCES = frozenset(
     {
         "attach",
@@ -73,7 +76,7 @@ class ApiServer:
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
-        self.request_log: list[LoggedRequest] = []
+        self.request_log: deque[LoggedRequest] = deque(maxlen=_LOGGED_REQUESTS)
         self.faults: list[Fault] = []
         self.app = Starlette(routes=[Route("/{path:path}", self._respond, methods=_METHODS)])
 
@@ -169,7 +172,10 @@ class ApiServer:
         verb = attributes(method, call.target, call.query).verb
         if handler is None or verb not in call.resource.verbs:
             raise _not_allowed()
-        return handler(backend, call)
+        response = handler(backend, call)
+        if call.resource is ENDPOINTS:
+            response.headers.append("Warning", _ENDPOINTS_WARNING)
+        return response
 
     async def _subresource(self, call: Call) -> Response:
         name, method = call.target.subresource, call.request.method

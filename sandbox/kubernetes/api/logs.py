@@ -1,6 +1,7 @@
 """The log subresource of pods: what can be answered from the pod itself, and the node for the rest."""
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from sandbox.kubernetes.runtime import LogOptions
 
 Manifest = Mapping[str, Any]
 
+_FIRST_PART_SECONDS = 0.3
 _PULL_PROBLEMS = {
     "ErrImagePull": "image can't be pulled",
     "ImagePullBackOff": "trying and failing to pull image",
@@ -34,21 +36,32 @@ async def logs(backend: Backend, call: Call) -> Response:
     if backend.runtime is None:
         raise errors.not_implemented("logs without a node that runs pods")
     source = backend.runtime.logs(pod, container, options)
-    # The first part is read before the answer starts: a node that cannot give the log makes an error of it.
-    first = await anext(source, None)
+    # The first part is awaited before the answer starts: a node that cannot give the log makes an error of it. One
+    # that is silent so far is not waited for.
+    first = asyncio.ensure_future(anext(source, None))
+    await asyncio.wait([first], timeout=_FIRST_PART_SECONDS if options.follow else None)
+    if first.done():
+        first.result()
     return StreamingResponse(_limited(first, source, limit), media_type="text/plain")
 
 
-async def _limited(first: bytes | None, rest: AsyncIterator[bytes], limit: int | None) -> AsyncIterator[bytes]:
+async def _limited(
+    first: asyncio.Future[bytes | None], rest: AsyncIterator[bytes], limit: int | None
+) -> AsyncIterator[bytes]:
     left = limit
-    part = first
-    while part is not None:
-        if left is not None and len(part) >= left:
-            yield part[:left]
-            return
-        yield part
-        left = None if left is None else left - len(part)
-        part = await anext(rest, None)
+    try:
+        part = await first
+        while part is not None:
+            if left is not None and len(part) >= left:
+                yield part[:left]
+                return
+            yield part
+            left = None if left is None else left - len(part)
+            part = await anext(rest, None)
+    finally:
+        first.cancel()
+        if isinstance(rest, AsyncGenerator):
+            await rest.aclose()
 
 
 def _integer(query: Mapping[str, str], name: str) -> int | None:

@@ -39,9 +39,13 @@ def _object(backend: Backend, call: Call, form: Form) -> Response:
     if found is None:
         raise errors.not_found(resource, call.target.name)
     shown = as_new_event(found) if resource is NEW_EVENTS else found
-    if resource.custom:
-        shown = {**shown, "apiVersion": resource.api_version}
+    shown = _in_version(resource, shown)
     return JsonResponse(shown_object(resource, shown, form, _include(call)))
+
+
+def _in_version(resource: Resource, obj: Manifest) -> Manifest:
+    """A custom object in the version that was asked for: versions differ in nothing but their name."""
+    return {**obj, "apiVersion": resource.api_version} if resource.custom else obj
 
 
 def _list(backend: Backend, call: Call, form: Form) -> Response:
@@ -81,4 +85,6 @@ def _renderer(resource: Resource, form: Form, include: str) -> Callable[[Manifes
             return shown
 
         return row
-    return metadata_only if form.kind.startswith("PartialObjectMetadata") else lambda obj: obj
+    if form.kind.startswith("PartialObjectMetadata"):
+        return metadata_only
+    return lambda obj: _in_version(resource, obj)
