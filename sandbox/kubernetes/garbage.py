@@ -1,9 +1,11 @@
 """Garbage collection: dependents of deleted owners, foreground deletion, terminating namespaces, claims in use."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from sandbox.kubernetes.deletion import FOREGROUND, ORPHAN, DeleteOptions, Deleter
+from sandbox.kubernetes.errors import ApiError
 from sandbox.kubernetes.resources import NAMESPACES, NEW_EVENTS, PODS, PVCS, PVS, Registry, Resource
 from sandbox.kubernetes.store import Change, ObjectKey, Store, StoreKey
 from sandbox.kubernetes.trees import clone
@@ -181,7 +183,9 @@ class GarbageCollector:
     def _delete(self, resource: Resource, obj: Manifest, propagation: str = "Background") -> None:
         meta = obj["metadata"]
         options = DeleteOptions(propagation=propagation, uid=meta["uid"])
-        self._deleter.delete(resource, meta.get("namespace", ""), meta["name"], options)
+        # Gone already, or another object of that name by now: either way there is nothing left to do.
+        with suppress(ApiError):
+            self._deleter.delete(resource, meta.get("namespace", ""), meta["name"], options)
 
     def _drop_reference(self, resource: Resource, obj: Manifest, uid: str) -> None:
         changed = clone(obj)
