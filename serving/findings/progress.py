@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from serving.diagnosis import Category, Diagnosis, Evidence
 from serving.findings.wording import one_line
-from serving.readiness import Phase, pod_phase
+from serving.readiness.model import Phase
+from serving.readiness.pods import pod_phase
 from serving.snapshot import Snapshot, being_deleted, condition, name_of, namespace_of
 
 
