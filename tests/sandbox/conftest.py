@@ -2,37 +2,13 @@
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
-from kubernetes_http import Api
+from kubernetes_http import Api, Space
 
 from sandbox.kubernetes.server import KubernetesConfig, KubernetesServer, serve_kubernetes
 
 _numbers = itertools.count(1)
-
-
-@dataclass(frozen=True)
-class Space:
-    """A namespace of its own, and the paths into it."""
-
-    api: Api
-    name: str
-
-    @property
-    def core(self) -> str:
-        return f"/api/v1/namespaces/{self.name}"
-
-    def group(self, group_version: str) -> str:
-        return f"/apis/{group_version}/namespaces/{self.name}"
-
-    @property
-    def apps(self) -> str:
-        return self.group("apps/v1")
-
-    @property
-    def batch(self) -> str:
-        return self.group("batch/v1")
 
 
 @pytest.fixture(scope="session")

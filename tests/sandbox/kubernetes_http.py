@@ -107,6 +107,29 @@ class Api:
         return [(event["type"], event["object"]) for event in map(json.loads, data.splitlines())]
 
 
+@dataclass(frozen=True)
+class Space:
+    """A namespace of its own, and the paths into it."""
+
+    api: Api
+    name: str
+
+    @property
+    def core(self) -> str:
+        return f"/api/v1/namespaces/{self.name}"
+
+    def group(self, group_version: str) -> str:
+        return f"/apis/{group_version}/namespaces/{self.name}"
+
+    @property
+    def apps(self) -> str:
+        return self.group("apps/v1")
+
+    @property
+    def batch(self) -> str:
+        return self.group("batch/v1")
+
+
 def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
     """The first true value of `condition`; fails when there is none in time."""
     end = time.monotonic() + seconds

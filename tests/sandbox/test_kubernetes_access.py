@@ -4,8 +4,7 @@ from pathlib import Path
 from stat import S_IMODE
 
 import pytest
-from conftest import Space
-from kubernetes_http import Api, config_map
+from kubernetes_http import Api, Space, config_map
 
 from sandbox.kubernetes.server import KubernetesServer
 

@@ -3,8 +3,7 @@
 from typing import Any
 
 import pytest
-from conftest import Space
-from kubernetes_http import JSON_PATCH, MERGE, STRATEGIC, config_map, deployment, service
+from kubernetes_http import JSON_PATCH, MERGE, STRATEGIC, Space, config_map, deployment, service
 
 
 def owners(obj: dict[str, Any]) -> set[str]:

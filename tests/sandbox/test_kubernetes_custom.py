@@ -3,8 +3,7 @@
 from typing import Any
 
 import pytest
-from conftest import Space
-from kubernetes_http import STRATEGIC, Api, config_map, until
+from kubernetes_http import STRATEGIC, Api, Space, config_map, until
 
 from sandbox.kubernetes.errors import ApiError
 from sandbox.kubernetes.server import KubernetesServer

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from conftest import Space
-from kubernetes_http import config_map, deployment, until
+from kubernetes_http import Space, config_map, deployment, until
 
 from sandbox.kubernetes.server import KubernetesServer
 

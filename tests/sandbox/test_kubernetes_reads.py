@@ -3,8 +3,7 @@
 from typing import Any
 
 import pytest
-from conftest import Space
-from kubernetes_http import Api, config_map, deployment
+from kubernetes_http import Api, Space, config_map, deployment
 
 from sandbox.kubernetes.server import KubernetesServer
 

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Space
 from kubernetes import client, dynamic
 from kubernetes import watch as kubernetes_watch
 from kubernetes.config import new_client_from_config
-from kubernetes_http import Api, deployment, service, until
+from kubernetes_http import Api, Space, deployment, service, until
 
 from sandbox.kubernetes.node import ImageConfig, NodeConfig, NodeTimings
 from sandbox.kubernetes.server import KubernetesConfig, KubernetesServer, serve_kubernetes

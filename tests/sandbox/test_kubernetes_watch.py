@@ -4,8 +4,7 @@ import threading
 
 import pytest
 import urllib3
-from conftest import Space
-from kubernetes_http import Api, config_map, deployment, until
+from kubernetes_http import Api, Space, config_map, deployment, until
 
 from sandbox.kubernetes.server import KubernetesServer
 
