@@ -116,7 +116,10 @@ def stage(
         if taken is None:
             plan = _renewed(plan)
         else:
-            return _as_holder(plan, taken[0], taken[1], options)
+            try:
+                return _as_holder(plan, taken[0], taken[1], options)
+            finally:
+                taken[0].end()
     return StageResult(plan.staged, reused_bytes=plan.staged.total_bytes, seconds=time.monotonic() - options.started)
 
 

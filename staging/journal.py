@@ -69,6 +69,10 @@ class JournalEntry(BaseModel):
     uploads: tuple[JournalUpload, ...] = ()
 
 
+_LIVE: set[str] = set()
+"""Runs of this process that have not ended."""
+
+
 class LeaseLost(StagingError):
     """Another run has taken this commit over."""
 
@@ -133,6 +137,10 @@ class Journal:
             )
         self.entry, self._etag = entry, etag
         self.latency_seconds = time.monotonic() - started
+
+    def end(self) -> None:
+        """The run has ended, whether or not it could write so."""
+        _LIVE.discard(self.entry.run)
 
     def remove(self) -> None:
         """Take the journal away, as far as the store allows it."""
@@ -207,19 +215,23 @@ def read_key(key: str, store: StoreAccess) -> tuple[JournalEntry, str] | None:
 
 
 def _is_free(entry: JournalEntry) -> bool:
-    return entry.holder is None or entry.holder.is_dead()
+    if entry.holder is None or entry.holder.is_dead():
+        return True
+    return entry.holder == this_process() and entry.run not in _LIVE
 
 
 def _take(model: PinnedModel, store: StoreAccess, found: tuple[JournalEntry, str] | None) -> Journal | None:
     """Write ourselves into the journal; None if somebody else was faster."""
     uploads = found[0].uploads if found else ()
     entry = JournalEntry(run=uuid.uuid4().hex, holder=this_process(), uploads=uploads)
+    _LIVE.add(entry.run)
     etag = _put(model, store, entry, found[1] if found else "")
-    if etag is None:
-        return None
     # A store that ignores conditions lets the last writer win: look who that was.
-    kept = read(model, store)
-    return Journal(model, store, kept[1], entry) if kept and kept[0].run == entry.run else None
+    kept = read(model, store) if etag is not None else None
+    if kept is not None and kept[0].run == entry.run:
+        return Journal(model, store, kept[1], entry)
+    _LIVE.discard(entry.run)
+    return None
 
 
 def _put(model: PinnedModel, store: StoreAccess, entry: JournalEntry, replaces: str) -> str | None:

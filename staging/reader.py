@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from staging import uploads
 from staging.hashing import FileDigest
@@ -16,7 +17,7 @@ from staging.wire import Wire, WireFault
 
 
 class Reader:
-    """One thread's means of transfer. It always holds one piece of memory.
+    """One thread's means of transfer.
 
     Args:
         run: The run.
@@ -25,12 +26,10 @@ class Reader:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._wire = Wire(run.patience.stall_seconds)
-        self._piece = run.pieces.take()
 
     def close(self) -> None:
-        """Close the connections and give the memory back."""
+        """Close the connections."""
         self._wire.close()
-        self._run.pieces.give(self._piece)
 
     def bring(self, stream: FileStream, start: int, end: int) -> None:
         """Read a range of a large file and deliver it piece by piece.
@@ -40,18 +39,19 @@ class Reader:
             InferenceError: A fault that outlasted the patience.
             Cancelled: The run ended.
         """
-        repeats, body, done = self._run.repeats(), None, start
+        repeats, body, done, piece = self._run.repeats(), None, start, None
         try:
             while done < end:
                 if self._run.stop.is_set():
                     raise Cancelled
                 if stream.broken:
                     raise StreamBroken
+                piece = piece or self._run.pieces.take(partial(stream.is_next, done))
                 length = min(self._run.pieces.piece - done % self._run.pieces.piece, end - done)
                 started = time.perf_counter()
                 try:
                     body = body or stream.source.open(self._wire, done, end)
-                    body.read_into(self._piece[:length])
+                    body.read_into(piece[:length])
                 except WireFault as fault:
                     body = None
                     self._run.wait_for_hub(repeats, fault, stream.planned.file)
@@ -59,10 +59,12 @@ class Reader:
                 self._run.tally.timing(receiving=time.perf_counter() - started)
                 repeats.progress()
                 self._run.tally.add(moved=length)
-                if stream.deliver(done, self._piece, length):
-                    self._piece = self._run.pieces.take()
+                if stream.deliver(done, piece, length):
+                    piece = None
                 done += length
         finally:
+            if piece is not None:
+                self._run.pieces.give(piece)
             if body is not None:
                 body.close()
 
@@ -74,7 +76,13 @@ class Reader:
             InferenceError: A fault that outlasted the patience.
             Cancelled: The run ended.
         """
-        view = self._piece[: planned.file.size]
+        piece = self._run.pieces.take()
+        try:
+            return self._move_within(planned, source, piece[: planned.file.size])
+        finally:
+            self._run.pieces.give(piece)
+
+    def _move_within(self, planned: PlannedFile, source: SourceFile, view: memoryview) -> str:
         for attempt in (1, 2):
             self._read_whole(source, view)
             digest = FileDigest(planned.file)

@@ -133,6 +133,15 @@ class FileStream:
             if not self._advance(*waiting):
                 self._run.pieces.give(waiting[0])
 
+    def is_next(self, offset: int) -> bool:
+        """Whether all bytes before `offset` have come."""
+        with self._lock:
+            at = self.frontier
+            while at < offset and at in self._early:
+                at += self._early[at][1]
+            # What is being hashed and sent right now has come too.
+            return self.broken or at >= offset or (self._busy and self.frontier + self._run.pieces.piece >= offset)
+
     def give_up(self) -> None:
         """Let go of everything; the file starts over or the run ends."""
         with self._lock:

@@ -103,7 +103,8 @@ def test_a_run_that_the_hub_left_is_continued(large: Place) -> None:
     before = from_hub(large)
     result = stage(plan(model, large.hub, large.store), lease=QUICK_LEASE)
     assert result.reused_bytes >= len(LARGE["a.safetensors"]) - 4 * MIN_PART
-    assert from_hub(large) - before == result.moved_bytes - len(b"{}") * (result.reused_bytes < 42 * MIB)
+    assert result.moved_bytes == result.staged.total_bytes - result.reused_bytes
+    assert from_hub(large) - before <= len(LARGE["b.safetensors"]) + 2 * MIN_PART
     check(large, result.staged.prefix)
 
 
