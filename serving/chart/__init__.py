@@ -155,10 +155,10 @@ def _place(document: dict[str, Any], values: Values) -> dict[str, Any]:
 
 def _remainder(values: Values, result: ImportedValues) -> None:
     for path, why in _NEEDLESS.items():
-        before = dict(values.leaves())
-        for key in [key for key in before if key == path or key.startswith(f"{path}.")]:
-            if _SAME.get(key) != before[key]:
-                result.notes.append(f"{key} is not needed: {why}.")
+        there = {key: value for key, value in values.leaves() if key == path or key.startswith(f"{path}.")}
+        if any(_SAME.get(key) != value for key, value in there.items()):
+            result.notes.append(f"{path} is not needed: {why}.")
+        for key in there:
             values.take(key)
     for key, value in list(values.leaves()):
         if key in _SAME and _SAME[key] == value:

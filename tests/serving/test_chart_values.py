@@ -143,7 +143,7 @@ def test_the_main_parameters_are_understood_and_the_rest_is_named() -> None:
     assert len(result.not_understood) == 2
     notes = "\n".join(result.notes)
     assert "vllm.logLevel is not needed: the chart uses it with Ray only" in notes
-    assert "topologySpreadConstraints.enabled" in notes
+    assert "deployment.topologySpreadConstraints is not needed" in notes
     assert "global.image.pullPolicy is not needed" in notes
 
 
@@ -200,3 +200,89 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "list.yaml"
     path.write_text("- a\n")
     assert main(["import-values", str(path)]) == 2
+
+
+def rendered(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the chart's values come to: workload and endpoint Service."""
+    from serving.catalog import resolve
+    from serving.models import PinnedModel, StagedFile, StagedModel
+    from serving.release import release_of
+    from serving.rendering import render, render_endpoint
+
+    preset = read_values(values, "mine").preset
+    assert preset is not None
+    spec = resolve(preset)
+    pinned = PinnedModel(repo_id=spec.model.repo_id, revision="main", commit="a" * 40)
+    files = (StagedFile(path="model.safetensors", size=10, sha256="0" * 64),)
+    staged = StagedModel(model=pinned, uri=f"s3://bucket/{'a' * 40}/", files=files)
+    release = release_of(spec, pinned, staged)
+    workload = next(m for m in render(spec, staged, release) if m["kind"] in ("Deployment", "LeaderWorkerSet"))
+    return workload, render_endpoint(spec, release)
+
+
+def with_values(**changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The chart's documented example, one parameter changed; dots lead into the document, as in its table."""
+    document: dict[str, Any] = {
+        "model": "NousResearch/Llama-3.2-1B",
+        "modelParameters": {"gpuMemoryUtilization": 0.8, "maxModelLen": 8192, "tensorParallelSize": 1},
+        "inference": {
+            "accelerator": "gpu",
+            "framework": "vllm",
+            "serviceName": "my-inference",
+            "modelServer": {"deployment": {"replicas": 1, "instanceType": "g5.2xlarge"}},
+        },
+    }
+    for path, value in changes.items():
+        part = document
+        *parents, last = path.split("__")
+        for name in parents:
+            part = part.setdefault(name, {})
+        part[last] = value
+    return rendered(document)
+
+
+def container(workload: dict[str, Any]) -> dict[str, Any]:
+    return dict(workload["spec"]["template"]["spec"]["containers"][0])
+
+
+def flag_of(workload: dict[str, Any], flag: str) -> str:
+    command = container(workload)["command"]
+    return str(command[command.index(flag) + 1])
+
+
+def test_each_main_parameter_of_the_charts_table_changes_the_manifest_as_documented() -> None:
+    _, service = with_values(inference__serviceName="another")
+    assert service["metadata"]["name"] == "another"
+    assert with_values(inference__modelServer__deployment__replicas=3)[0]["spec"]["replicas"] == 3
+    other, _ = with_values(model="org/other")
+    assert flag_of(other, "--served-model-name") == "org/other"
+    for name, flag, value in (
+        ("gpuMemoryUtilization", "--gpu-memory-utilization", 0.7),
+        ("maxModelLen", "--max-model-len", 4096),
+        ("pipelineParallelSize", "--pipeline-parallel-size", 1),
+    ):
+        changed, _ = with_values(**{f"modelParameters__{name}": value})
+        assert flag_of(changed, flag) == str(value)
+    four = {"gpu": {"requests": {"nvidia.com/gpu": 4}, "limits": {"nvidia.com/gpu": 4}}}
+    wide, _ = with_values(
+        modelParameters__tensorParallelSize=4,
+        inference__modelServer__deployment__resources=four,
+        inference__modelServer__deployment__instanceType="g5.12xlarge",
+    )
+    assert flag_of(wide, "--tensor-parallel-size") == "4"
+    assert container(wide)["resources"]["limits"]["nvidia.com/gpu"] == "4"
+    reader, _ = with_values(serviceAccountName="reader")
+    assert reader["spec"]["template"]["spec"]["serviceAccountName"] == "reader"
+    placed, _ = with_values(inference__modelServer__deployment__instanceType="g5.4xlarge")
+    assert placed["spec"]["template"]["spec"]["nodeSelector"] == {"node.kubernetes.io/instance-type": "g5.4xlarge"}
+    neuron, _ = with_values(
+        inference__accelerator="neuron",
+        inference__modelServer__image={"repository": "public.ecr.aws/x/vllm-neuron", "tag": "v0.9.1"},
+        inference__modelServer__deployment__instanceType="inf2.xlarge",
+    )
+    assert container(neuron)["resources"]["limits"] == {"aws.amazon.com/neuron": "1"}
+    triton, _ = with_values(
+        inference__framework="triton-vllm",
+        inference__modelServer__image={"repository": "nvcr.io/nvidia/tritonserver", "tag": "25.06-vllm-python-py3"},
+    )
+    assert container(triton)["command"][0] == "tritonserver"
