@@ -16,7 +16,7 @@ from staging.retry import Patience
 from tests.staging.conftest import MIB, QUICK, Place, noise
 
 WEIGHTS = "model.safetensors"
-FILES = {WEIGHTS: noise(26 * MIB + 5, 21), "config.json": b"{}", "vocab.txt": noise(300_000, 22)}
+FILES = {WEIGHTS: noise(9 * MIB + 5, 21), "config.json": b"{}", "vocab.txt": noise(300_000, 22)}
 
 
 @pytest.fixture
@@ -44,11 +44,11 @@ FAULTS: dict[str, Callable[[Place], None]] = {
         Status(503), path="*vocab.txt", method="GET", times=2
     ),
     "reset before the answer": lambda place: place.hub_server.file_faults.add(Reset(), times=2),
-    "reset in the body": lambda place: place.hub_server.file_faults.add(Reset(at=9 * MIB), times=2),
+    "reset in the body": lambda place: place.hub_server.file_faults.add(Reset(at=8 * MIB + 9), times=2),
     "truncated body": lambda place: place.hub_server.file_faults.add(Truncate(at=5 * MIB + 3), times=2),
     "truncated small file": lambda place: place.hub_server.faults.add(Truncate(at=10), path="*vocab.txt", times=2),
     "stalled connection": lambda place: place.hub_server.file_faults.add(Stall(5, at=3 * MIB)),
-    "flipped bit in the weights": lambda place: place.hub_server.file_faults.add(FlipBit(at=17 * MIB)),
+    "flipped bit in the weights": lambda place: place.hub_server.file_faults.add(FlipBit(at=9 * MIB - 1)),
     "flipped bit in a small file": lambda place: place.hub_server.faults.add(
         FlipBit(at=70), path="*vocab.txt", method="GET"
     ),
@@ -91,13 +91,13 @@ def test_retry_after_is_obeyed(faulty: Place) -> None:
 
 def test_expired_addresses_are_resolved_again(faulty: Place) -> None:
     faulty.hub_server.url_seconds = 0.2
-    faulty.hub_server.file_faults.add(Reset(at=9 * MIB), times=2)
+    faulty.hub_server.file_faults.add(Reset(at=8 * MIB + 9), times=2)
     arrives(faulty)
 
 
 def test_an_address_that_expires_half_way_costs_no_byte_twice(faulty: Place) -> None:
     planned = plan(faulty.pin("org/faulty"), faulty.hub, faulty.store)
-    faulty.hub_server.file_faults.add(Reset(at=9 * MIB))
+    faulty.hub_server.file_faults.add(Reset(at=8 * MIB + 9))
     faulty.hub_server.expire_urls()
     result = stage(planned, patience=QUICK)
     assert result.moved_bytes == result.staged.total_bytes
@@ -150,7 +150,7 @@ def test_a_bucket_that_vanishes_ends_the_run(faulty: Place) -> None:
             faulty.s3_server.remove_bucket("models")
             gone.append(True)
 
-    faulty.hub_server.file_faults.add(Stall(0.6, at=12 * MIB))
+    faulty.hub_server.file_faults.add(Stall(0.6, at=7 * MIB))
     with pytest.raises(StoreError) as raised:
         stage(planned, progress=remove, patience=QUICK)
     assert raised.value.code == "store.bucket_missing"
@@ -173,7 +173,7 @@ def test_credentials_that_expire_half_way_end_the_run(faulty: Place) -> None:
         region_name="us-east-1",
     )
     planned = plan(faulty.pin("org/faulty"), faulty.hub, faulty.store_as(owner, session=session))
-    faulty.hub_server.file_faults.add(Slow(6 * MIB), times=None)
+    faulty.hub_server.file_faults.add(Slow(4 * MIB), times=None)
     moments: list[float] = []
 
     def expire(_: object) -> None:
