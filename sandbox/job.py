@@ -6,6 +6,7 @@ import threading
 
 from rich.console import Console
 
+from sandbox.registration import register_deployments
 from sandbox.report import SandboxReport, show
 from sandbox.run import RunOptions, Sandbox, sandbox
 from sandbox.run_view import shown
@@ -30,6 +31,7 @@ def run(options: RunOptions, *, keep: bool, as_json: bool) -> int:
         else:
             show(report, console)
         if keep:
+            register_deployments()
             console.print(how_to_use(running, options.preset), highlight=False, markup=False, soft_wrap=True)
             threading.Event().wait()
     return 0 if report.passed else 1

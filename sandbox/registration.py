@@ -1,11 +1,9 @@
 """What `prefect` needs to know of the sandbox: blocks, a work pool, the deployments of prefect.yaml."""
 
-import subprocess
-import sys
+import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-
-from sandbox.prefect_server import PROJECT, WORK_POOL, PrefectServer
 
 BLOCK_NAME = "default"
 
@@ -74,18 +72,12 @@ def save_blocks(places: Places) -> None:
     InferenceCluster(kubeconfig=config, namespace=places.namespace).save(BLOCK_NAME, overwrite=True)
 
 
-def register_deployments(server: PrefectServer) -> None:
-    """Creates the work pool and registers every deployment, with the commands that a user runs.
+def register_deployments(only: Collection[str] = ()) -> None:
+    """Creates the work pool and registers deployments of prefect.yaml. PREFECT_API_URL says where.
 
-    Raises:
-        RuntimeError: A command failed; with what it said.
+    Args:
+        only: Names of deployments; by default all. Registering one takes the server a good part of a second.
     """
-    prefect = [sys.executable, "-m", "prefect", "--no-prompt"]
-    _run([*prefect, "work-pool", "create", WORK_POOL, "--type", "process", "--overwrite"], server)
-    _run([*prefect, "deploy", "--all"], server)
+    from deployments.register import read, register
 
-
-def _run(command: list[str], server: PrefectServer) -> None:
-    done = subprocess.run(command, env=dict(server.env), cwd=PROJECT, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(command[2:])} failed:\n{done.stdout}{done.stderr}")
+    asyncio.run(register([entry for entry in read() if not only or entry["name"] in only]))

@@ -4,7 +4,6 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,9 +82,8 @@ def sandbox(options: RunOptions, console: Console) -> Iterator[Sandbox]:
         wait_until_healthy(prefect)
         console.print(f"Prefect: {prefect.url}. Registering blocks and deployments …")
         stack.enter_context(run_worker(prefect))
-        with ThreadPoolExecutor(2) as both:
-            for done in [both.submit(save_blocks, places), both.submit(register_deployments, prefect)]:
-                done.result()
+        save_blocks(places)
+        register_deployments({options.preset, "any-preset", "stage-model"})
         yield Sandbox(places, servers, prefect, time.monotonic() - started)
 
 

@@ -14,7 +14,7 @@ ALLOWED = {
     "tasks": {"blocks", "serving", "staging", "kube"},
     "flows": {"tasks", "blocks", "serving", "staging", "kube"},
     "deployments": {"flows", "tasks", "blocks", "serving", "staging", "kube"},
-    "sandbox": {"blocks", "serving", "staging", "kube"},
+    "sandbox": {"deployments", "blocks", "serving", "staging", "kube"},
 }
 ROOMS = {*ALLOWED, "benchmarks", "tests"}
 NO_PREFECT = {"serving", "staging", "kube"}
