@@ -15,6 +15,7 @@ from cluster_harness import (
     pod,
     pod_spec,
     running_cluster,
+    service,
 )
 
 from sandbox.kubernetes.errors import ApiError
@@ -178,6 +179,46 @@ def test_many_pods_listen_on_the_same_port(tmp_path: Path) -> None:
             assert not any(restarts(harness, name) for name in anywhere)
 
     asyncio.run(main())
+
+
+def test_services_and_pods_have_names(tmp_path: Path) -> None:
+    program = """
+import socket, sys, urllib.request
+for url in sys.argv[1:]:
+    try:
+        print(url, urllib.request.urlopen(url, timeout=5).status)
+    except OSError as error:
+        print(url, error)
+"""
+    urls = [
+        "http://chat/health",
+        "http://chat.inference.svc.cluster.local/health",
+        "http://head.pods:8000/health",
+        "http://idle/health",
+        "http://chat:81/health",
+    ]
+    caller = container("main", command=["python3", "-c", program, *urls, "http://$(CHAT_SERVICE_HOST)/health"])
+
+    async def main() -> str:
+        async with running_cluster(tmp_path) as harness:
+            chat = pod_spec(server(readinessProbe=http()), hostname="head", subdomain="pods")
+            harness.apply(service(), service("idle"), pod("one", chat, labels={"app": "chat"}))
+            await eventually(lambda: is_ready(harness))
+            await asyncio.sleep(0.2)
+            harness.apply(pod("two", pod_spec(caller, restartPolicy="Never")))
+            await eventually(lambda: harness.one(PODS, "two")["status"]["phase"] == "Succeeded")
+            assert harness.fleet is not None
+            parts = harness.fleet.logs(harness.one(PODS, "two"), "main", LogOptions())
+            return b"".join([part async for part in parts]).decode()
+
+    told = dict(line.split(" ", 1) for line in asyncio.run(main()).splitlines())
+    assert [told.pop(url) for url in urls] == [
+        "200",
+        "200",
+        "200",
+        *["<urlopen error [Errno 111] Connection refused>"] * 2,
+    ]
+    assert list(told.values()) == ["200"]
 
 
 def test_a_lost_node_is_silent_and_comes_back(tmp_path: Path) -> None:

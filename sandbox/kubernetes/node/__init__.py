@@ -8,7 +8,7 @@ and events. What is not, and cannot be with plain processes:
   projected are refused. Read-only mounts and size limits are not enforced.
 - No network namespace. Each pod has an address of its own on the loopback network; Python servers that listen on all
   interfaces listen there (`podsite`). Other programs must be told their address, or share the machine's ports.
-- No cluster DNS, no Service addresses: Services are reached through the API server's proxy.
+- No cluster DNS and no Service addresses but for Python programs, whose look-ups and connections `podsite` answers.
 - No limits on memory or CPU, hence no OOMKilled. Extended resources (GPUs) are counted and nothing more.
 - No users, capabilities or security contexts: containers run as whoever runs the sandbox.
 - No service account tokens.

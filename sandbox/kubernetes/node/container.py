@@ -93,9 +93,12 @@ class ContainerRunner:
         return True
 
     async def gone(self) -> None:
-        """Wait until no process of the container is left."""
+        """Wait until no process of the container is left, nor any of its hooks."""
         if self._current is not None:
             await self._current.process.wait()
+            if self._current.end is not None:
+                self._current.end.cancel()
+                await asyncio.gather(self._current.end, return_exceptions=True)
 
     # --- one run ---------------------------------------------------------------------------------------------
 
@@ -127,7 +130,8 @@ class ContainerRunner:
             ended = await process.wait()
         finally:
             hook.cancel()
-            run.health.end()
+            await run.health.end()
+            await asyncio.gather(hook, return_exceptions=True)
         message = self._message(ended, run)
         state.state = terminated(ended.code, started_at, container_id, message=message)
         self._pod.publish()
@@ -233,6 +237,7 @@ class ContainerRunner:
             ended = await asyncio.wait_for(process.wait(), None if timeout == float("inf") else timeout)
         finally:
             process.kill()
+            await process.wait()
         return ended.code, ended.output
 
     # --- restarts --------------------------------------------------------------------------------------------

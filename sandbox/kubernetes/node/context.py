@@ -62,6 +62,7 @@ class NodeContext:
         subnet: Where its pods' addresses come from.
         timings: How long it waits for what.
         session: HTTP client for probes.
+        names: File with the cluster's names.
         reporting: False while the node counts as lost: its containers go on, nobody hears of them.
     """
 
@@ -73,6 +74,7 @@ class NodeContext:
     subnet: Subnet
     timings: NodeTimings
     session: aiohttp.ClientSession
+    names: Path
     reporting: bool = True
     recorder: Recorder = field(init=False)
     sources: ClusterSources = field(init=False)
@@ -102,6 +104,7 @@ class PodContext:
             host_ip=self.node.address,
             node_capacity=self.node.config.capacity,
             ports=self.directory / "ports",
+            names=self.node.names,
             node_env=self.node.config.env,
         )
 

@@ -47,6 +47,7 @@ class PodFacts:
         host_ip: The node's address.
         node_capacity: What the node offers, for limits that the container does not set.
         ports: Directory in which the pod's processes note the ports they listen on.
+        names: File with the cluster's names and Service addresses.
         node_env: Environment that the node gives every container.
     """
 
@@ -55,6 +56,7 @@ class PodFacts:
     host_ip: str
     node_capacity: Mapping[str, str] = field(default_factory=dict)
     ports: Path = Path()
+    names: Path = Path()
     node_env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -239,7 +241,8 @@ def process_env(image: ImageConfig, given: Mapping[str, str], facts: PodFacts, m
     chosen = merged.get("PATH", "").split(":") if "PATH" in merged else []
     result["PATH"] = ":".join(dict.fromkeys([*programs, *chosen, str(Path(sys.executable).parent), *SYSTEM_PATH]))
     result["PYTHONPATH"] = ":".join(filter(None, [str(PODSITE), result.get("PYTHONPATH", "")]))
-    result["SANDBOX_POD_IP"], result["SANDBOX_POD_PORTS"] = facts.pod_ip, str(facts.ports)
+    result["SANDBOX_POD_IP"], result["SANDBOX_POD_NAMESPACE"] = facts.pod_ip, facts.namespace
+    result["SANDBOX_POD_PORTS"], result["SANDBOX_NAMES"] = str(facts.ports), str(facts.names)
     return result
 
 

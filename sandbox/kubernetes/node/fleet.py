@@ -17,6 +17,7 @@ from sandbox.kubernetes.node.config import ImageConfig, NodeConfig, NodeTimings
 from sandbox.kubernetes.node.context import NodeContext
 from sandbox.kubernetes.node.images import ImageStore
 from sandbox.kubernetes.node.logs import read_log
+from sandbox.kubernetes.node.names import NameService
 from sandbox.kubernetes.node.network import KUBELET_PORT, Subnet
 from sandbox.kubernetes.node.pod import PodAgent
 from sandbox.kubernetes.resources import CONFIGMAPS, NODES, PODS, PVCS, SECRETS
@@ -56,6 +57,7 @@ class Fleet:
     ) -> None:
         self._cluster, self._configs, self._images = cluster, list(nodes), list(images)
         self._state_dir, self._timings = state_dir, timings or NodeTimings()
+        self._names = NameService(cluster, state_dir / "names.json")
         self._nodes: dict[str, NodeContext] = {}
         self._pods: dict[str, _Running] = {}
         self._subnet: Subnet | None = None
@@ -71,6 +73,7 @@ class Fleet:
                     self.add_node(config)
                 events = self._cluster.subscribe(NODES, PODS, SECRETS, CONFIGMAPS, PVCS)
                 async with asyncio.TaskGroup() as self._tasks:
+                    self._tasks.create_task(self._names.run())
                     async for kind, resource, obj in events:
                         if resource is PODS:
                             self._pod_changed(kind, obj)
@@ -97,6 +100,7 @@ class Fleet:
             subnet=self._subnet,
             timings=self._timings,
             session=self._session,
+            names=self._names.path,
             reporting=config.ready,
         )
         registration.register(self._cluster, config, address)

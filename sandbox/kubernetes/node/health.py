@@ -37,11 +37,12 @@ class Health:
         else:
             self._repeat("startup", probe, initially=False, first_delay=FIRST_DELAY)
 
-    def end(self) -> None:
-        """The container has ended."""
+    async def end(self) -> None:
+        """The container has ended: so do its probes, and what they have started."""
+        self._state.ready = self._state.started = False
         for task in self._tasks:
             task.cancel()
-        self._state.ready = self._state.started = False
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _has_started(self, first_delay: float) -> None:
         spec = self._state.spec

@@ -211,6 +211,8 @@ class PodAgent(PodContext):
 
     async def _kill_all(self) -> None:
         self._signal_all(9)
+        if self._stopping is not None:
+            self._stopping.cancel()
         await asyncio.gather(*(runner.gone() for runner in self.runners), return_exceptions=True)
 
     async def _leave(self) -> None:

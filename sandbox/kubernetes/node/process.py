@@ -85,6 +85,7 @@ class Process:
             report = await _read(shim)
         except BaseException:
             _close(shim)
+            await shim.wait()
             raise
         if "started" not in report:
             await shim.wait()
