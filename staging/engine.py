@@ -149,10 +149,10 @@ def _as_holder(plan: StagePlan, journal: Journal, waited: bool, options: _Option
             plan.staged, reused_bytes=plan.staged.total_bytes, seconds=time.monotonic() - options.started
         )
     run = _new_run(plan, options)
-    begun = take_up(plan, run, journal.entry.uploads)
+    begun = take_up(plan, run.checksum, run.pieces.piece, journal.entry.uploads)
     work = Work(plan, run, begun)
     keeper = Keeper(journal, options.lease, lambda: work.streams, work.fail)
-    keeper.forget({stream.upload.upload_id for stream in begun.values() if stream.upload})
+    keeper.forget({start.upload.upload_id for start in begun.values()})
     work.begun = keeper.begun
     try:
         keeper.start()

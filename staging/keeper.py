@@ -3,22 +3,64 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
 
 from staging import uploads
+from staging.checksum import Checksum
 from staging.hashing import can_restore
 from staging.journal import Journal, JournalUpload, LeaseTimes
 from staging.parts import part_range, part_size
 from staging.plan import PlannedFile, Source, StagePlan
-from staging.run import Run
-from staging.source import SourceFile
-from staging.stream import Checkpoint, FileStream
+from staging.stream import Checkpoint
 from staging.uploads import HeldPart, OpenUpload
 
 SHARE = 0.2
 """At most this share of the time is spent on writing the journal."""
 LEAST_SECONDS = 0.1
+
+
+class UnderWay(Protocol):
+    """A large file on its way, as the journal sees it."""
+
+    @property
+    def planned(self) -> PlannedFile:
+        """The file."""
+
+    @property
+    def upload(self) -> OpenUpload | None:
+        """Its upload."""
+
+    @property
+    def part_size(self) -> int:
+        """Bytes of its parts."""
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """How far it is for certain."""
+
+    @property
+    def checksum(self) -> Checksum:
+        """What the checkpoint's `crc` is."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """An upload of an earlier run that can be continued.
+
+    Attributes:
+        planned: The file.
+        upload: Its upload.
+        checkpoint: Where hashing can go on.
+        held: All parts that the store has, by their index.
+    """
+
+    planned: PlannedFile
+    upload: OpenUpload
+    checkpoint: Checkpoint
+    held: Mapping[int, HeldPart]
 
 
 class Keeper:
@@ -35,7 +77,7 @@ class Keeper:
         self,
         journal: Journal,
         times: LeaseTimes,
-        streams: Callable[[], list[FileStream]],
+        streams: Callable[[], Sequence[UnderWay]],
         failed: Callable[[BaseException], None],
     ) -> None:
         self._journal, self._times, self._streams, self._failed = journal, times, streams, failed
@@ -59,7 +101,7 @@ class Keeper:
         with self._lock:
             self._left = tuple(upload for upload in self._left if upload.upload_id in kept)
 
-    def begun(self, stream: FileStream) -> None:
+    def begun(self, stream: UnderWay) -> None:
         """Note a new upload before it gets its first byte, so that it can never be lost.
 
         Raises:
@@ -94,10 +136,10 @@ class Keeper:
                 self._failed(error)
                 return
 
-    def _write(self, streams: set[FileStream]) -> None:
+    def _write(self, streams: set[UnderWay]) -> None:
         self._journal.write(self._listed(streams))
 
-    def _listed(self, streams: set[FileStream]) -> tuple[JournalUpload, ...]:
+    def _listed(self, streams: set[UnderWay]) -> tuple[JournalUpload, ...]:
         """The uploads of these streams, and those of an earlier run that were not taken up yet."""
         own = [_entry(stream, stream.upload) for stream in streams if stream.upload is not None]
         paths = {entry.path for entry in own}
@@ -105,7 +147,7 @@ class Keeper:
         return tuple(sorted(own, key=lambda entry: entry.path))
 
 
-def _entry(stream: FileStream, upload: OpenUpload) -> JournalUpload:
+def _entry(stream: UnderWay, upload: OpenUpload) -> JournalUpload:
     saved = stream.checkpoint
     return JournalUpload(
         path=stream.planned.file.path,
@@ -120,39 +162,41 @@ def _entry(stream: FileStream, upload: OpenUpload) -> JournalUpload:
     )
 
 
-def take_up(plan: StagePlan, run: Run, left: tuple[JournalUpload, ...]) -> dict[str, FileStream]:
-    """Continue the uploads that an earlier run left; abort those of them that are of no use any more.
+def take_up(plan: StagePlan, checksum: Checksum, least: int, left: tuple[JournalUpload, ...]) -> dict[str, Begun]:
+    """Find out which uploads that an earlier run left can be continued; abort those of no use any more.
+
+    Args:
+        plan: The plan.
+        checksum: What this run uses.
+        least: Files of so many bytes and less are not uploaded in parts.
+        left: What the journal lists.
 
     Returns:
-        Streams by path.
+        What can be continued, by path.
 
     Raises:
         StoreError: The bucket cannot be read.
     """
-    wanted = {planned.file.path: planned for planned in plan.files if planned.source is Source.HUB}
+    wanted = {
+        planned.file.path: planned
+        for planned in plan.files
+        if planned.source is Source.HUB and planned.file.size > least
+    }
     with ThreadPoolExecutor(16) as pool:
-        found = pool.map(lambda upload: _continue(upload, wanted.get(upload.path), run, plan), left)
-        return {stream.planned.file.path: stream for stream in found if stream is not None}
+        found = pool.map(lambda upload: _continue(upload, wanted.get(upload.path), checksum, plan), left)
+        return {begun.planned.file.path: begun for begun in found if begun is not None}
 
 
-def _continue(entry: JournalUpload, planned: PlannedFile | None, run: Run, plan: StagePlan) -> FileStream | None:
+def _continue(entry: JournalUpload, planned: PlannedFile | None, checksum: Checksum, plan: StagePlan) -> Begun | None:
     upload = OpenUpload(entry.key, entry.upload_id, entry.checked)
-    usable = (
-        planned is not None
-        and planned.file.size > run.pieces.piece
-        and (entry.key, entry.part_size, entry.checksum)
-        == (planned.key, part_size(planned.file.size), run.checksum.name)
-    )
-    if planned is None or not usable:
+    ours = (entry.key, entry.part_size, entry.checksum)
+    if planned is None or ours != (planned.key, part_size(planned.file.size), checksum.name):
         uploads.abort(upload, plan.store)
         return None
-    held = uploads.held_parts(upload, plan.store, run.checksum)
+    held = uploads.held_parts(upload, plan.store, checksum)
     if held is None:
         return None
-    source = SourceFile(plan.model, planned.file, plan.hub)
-    return FileStream(
-        run, planned, source, upload=upload, checkpoint=_checkpoint(entry, planned.file.size, held), held=held
-    )
+    return Begun(planned, upload, _checkpoint(entry, planned.file.size, held), held)
 
 
 def _checkpoint(entry: JournalUpload, size: int, held: dict[int, HeldPart]) -> Checkpoint:

@@ -52,6 +52,8 @@ class FileStream:
         upload: An unfinished upload to continue.
         checkpoint: How far that one is.
         held: Parts that it holds, by their index; those beyond the checkpoint are read, but not sent again.
+        sign: Gives a signed address for a part, by its number from 1; by default with the run's own credentials.
+        until: Offset to stop at, a part's end; by default the file's.
     """
 
     def __init__(
@@ -64,16 +66,20 @@ class FileStream:
         upload: OpenUpload | None = None,
         checkpoint: Checkpoint | None = None,
         held: Mapping[int, HeldPart] | None = None,
+        sign: Callable[[int], str] | None = None,
+        until: int | None = None,
     ) -> None:
         self.planned, self.source, self.attempt = planned, source, attempt
         self.part_size = part_size(planned.file.size)
         self.count = part_count(planned.file.size, self.part_size)
+        self.until = planned.file.size if until is None else until
         self.upload = upload
         self.broken = False
         self.opening = threading.Lock()
         self.ended: Callable[[FileStream, BaseException | None], None] = lambda _stream, _error: None
         """Called when all parts are stored, or with what went wrong."""
         self._run = run
+        self._sign = sign or self._sign_part
         self._lock = threading.Lock()
         begun = checkpoint or Checkpoint()
         self.assigned = self.frontier = begun.parts * self.part_size
@@ -88,21 +94,22 @@ class FileStream:
         self._before: tuple[int, PartUpload | HeldSink] | None = None
         self._held = dict(held or {})
         self._etags = {index: part.etag for index, part in self._held.items() if index < begun.parts}
+        self._unstored = part_count(self.until, self.part_size) - begun.parts
         self._states: dict[int, tuple[str, int]] = {}
         self._saved = begun
 
     def assign(self, most: int) -> tuple[int, int] | None:
         """The next range to read, of at most `most` bytes; None if all are assigned. The caller serializes."""
-        if self.broken or self.assigned >= self.planned.file.size:
+        if self.broken or self.assigned >= self.until:
             return None
         start = self.assigned
-        self.assigned = min(start + most, self.planned.file.size)
+        self.assigned = min(start + most, self.until)
         return start, self.assigned
 
     @property
     def assignable(self) -> bool:
         """Whether a range is left to read."""
-        return not self.broken and self.assigned < self.planned.file.size
+        return not self.broken and self.assigned < self.until
 
     @property
     def moved_bytes(self) -> int:
@@ -197,7 +204,7 @@ class FileStream:
                 before, self._before = self._before, None
                 self._confirm(before)
             end = self.frontier + length
-            if end % self.part_size == 0 or end == self.planned.file.size:
+            if end % self.part_size == 0 or end == self.until:
                 self._end_part(self.frontier // self.part_size, end)
             self.frontier = end
         except BaseException as error:
@@ -210,18 +217,18 @@ class FileStream:
         size = min(self.part_size, self.planned.file.size - start)
         if index in self._held and self._held[index].size == size:
             return HeldSink(self._run, self._held[index])
-        upload = self.upload
-        if upload is None:
-            raise AssertionError("a stream is opened before it is fed")
 
         def make() -> PartUpload:
-            return PartUpload(
-                self._run, self.source, start, size, lambda: uploads.sign_part(upload, index + 1, self._run.store)
-            )
+            return PartUpload(self._run, self.source, start, size, lambda: self._sign(index + 1))
 
         if not self._run.uplink_slots.take():
             return make()
         return QueuedUpload(make, self._run, lambda etag, error: self._stored(index, etag, error))
+
+    def _sign_part(self, number: int) -> str:
+        if self.upload is None:
+            raise AssertionError("a stream is opened before it is fed")
+        return uploads.sign_part(self.upload, number, self._run.store)
 
     def _end_part(self, index: int, end: int) -> None:
         """The part is complete: its answer is read when the next part is under way, so that nobody waits for it."""
@@ -236,7 +243,7 @@ class FileStream:
         sink.close(crc)
         before, self._before = self._before, (index, sink) if isinstance(sink, PartUpload | HeldSink) else None
         self._confirm(before)
-        if end == self.planned.file.size:
+        if end == self.until:
             before, self._before = self._before, None
             self._confirm(before)
 
@@ -252,8 +259,9 @@ class FileStream:
             return
         with self._lock:
             self._etags[index] = etag
+            self._unstored -= 1
             self._save()
-            whole = len(self._etags) == self.count
+            whole = self._unstored == 0
         if whole:
             self.ended(self, None)
 
@@ -263,7 +271,7 @@ class FileStream:
         Not beyond the last but one: a run that continues reads the last part again and so comes to an end.
         """
         parts = self._saved.parts
-        while parts in self._etags and parts < self.count - 1:
+        while parts in self._etags and (parts < self.count - 1 or self.until < self.planned.file.size):
             parts += 1
         if parts > self._saved.parts:
             state, crc = self._states[parts - 1]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from serving.errors import StagingError
 from staging import uploads
 from staging.governor import Setting
+from staging.keeper import Begun
 from staging.manifest import ManifestFile
 from staging.parts import MIB
 from staging.plan import PlannedFile, Source, StagePlan
@@ -42,14 +43,14 @@ class Work:
     Args:
         plan: The plan.
         run: The run.
-        begun: Streams that continue an earlier run's uploads, by path.
+        begun: Uploads of an earlier run to continue, by path.
     """
 
-    def __init__(self, plan: StagePlan, run: Run, begun: Mapping[str, FileStream]) -> None:
+    def __init__(self, plan: StagePlan, run: Run, begun: Mapping[str, Begun]) -> None:
         self._plan, self._run = plan, run
         self._changed = threading.Condition()
         self._open: dict[FileStream, int] = {}
-        self._waiting = [self._prepared(stream) for stream in begun.values()]
+        self._waiting = [self._continued(start) for start in begun.values()]
         self._large: list[PlannedFile] = []
         self._whole: list[PlannedFile] = []
         self._finished: list[ManifestFile] = []
@@ -62,7 +63,7 @@ class Work:
                 run.tally.add(reused=planned.file.size, files=1)
                 self._finished.append(_entry(planned, planned.sha256))
             elif planned.file.path in begun:
-                run.tally.add(reused=begun[planned.file.path].reused_bytes)
+                continue
             elif planned.source is Source.HUB and planned.file.size > run.pieces.piece:
                 self._large.append(planned)
             else:
@@ -156,6 +157,18 @@ class Work:
             return None
         planned = self._large.pop()
         return self._prepared(FileStream(self._run, planned, self.source(planned)))
+
+    def _continued(self, begun: Begun) -> FileStream:
+        stream = FileStream(
+            self._run,
+            begun.planned,
+            self.source(begun.planned),
+            upload=begun.upload,
+            checkpoint=begun.checkpoint,
+            held=begun.held,
+        )
+        self._run.tally.add(reused=stream.reused_bytes)
+        return self._prepared(stream)
 
     def _prepared(self, stream: FileStream) -> FileStream:
         stream.ended = self._ended

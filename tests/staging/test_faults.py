@@ -172,14 +172,15 @@ def test_credentials_that_expire_half_way_end_the_run(faulty: Place) -> None:
         aws_session_token=got["SessionToken"],
         region_name="us-east-1",
     )
+    faulty.hub_server.content.commit("org/faulty", {"second.safetensors": noise(26 * MIB, 23)})
     planned = plan(faulty.pin("org/faulty"), faulty.hub, faulty.store_as(owner, session=session))
-    faulty.hub_server.file_faults.add(Slow(4 * MIB), times=None)
+    faulty.hub_server.file_faults.add(Slow(2 * MIB), times=None)
     moments: list[float] = []
 
     def expire(_: object) -> None:
         if any(record.operation == "UploadPart" for record in faulty.s3_server.requests):
             moments.append(time.monotonic())
-        if moments and time.monotonic() - moments[0] > 0.5:
+        if moments and time.monotonic() - moments[0] > 1.5:
             faulty.s3_server.expire_sessions()
 
     with pytest.raises(StoreError) as raised:
@@ -187,6 +188,6 @@ def test_credentials_that_expire_half_way_end_the_run(faulty: Place) -> None:
     faulty.hub_server.file_faults.clear()
     assert raised.value.code == "store.expired_credentials"
     assert got["SecretAccessKey"] not in str(raised.value)
-    assert not any(key.endswith((WEIGHTS, MANIFEST_NAME)) for key in faulty.objects())
+    assert not any(key.endswith(MANIFEST_NAME) for key in faulty.objects())
     result = arrives(faulty)
     assert result.reused_bytes >= 8 * MIB, "what was stored before is not moved again"
