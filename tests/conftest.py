@@ -31,3 +31,10 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         wait_until_healthy(server)
         with temporary_settings({PREFECT_API_URL: server.api_url, PREFECT_HOME: home}):
             yield server.api_url
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps each file's tests in one process, and all that need the Prefect server in the same one."""
+    for item in items:
+        server = item.get_closest_marker("server") is not None
+        item.add_marker(pytest.mark.xdist_group("server" if server else item.path.name))
