@@ -8,6 +8,7 @@ from sandbox.kubernetes.controllers.disruption import DisruptionBudgets
 from sandbox.kubernetes.controllers.endpoints import EndpointControllers
 from sandbox.kubernetes.controllers.jobs import Jobs, JobTimings
 from sandbox.kubernetes.controllers.nodes import NodeLifecycle
+from sandbox.kubernetes.controllers.operators import run_operators
 from sandbox.kubernetes.controllers.replicaset import ReplicaSets
 from sandbox.kubernetes.controllers.scheduling import Scheduler
 from sandbox.kubernetes.controllers.volumes import Volumes
@@ -34,3 +35,4 @@ async def run_controllers(cluster: Cluster, *, jobs: JobTimings | None = None) -
             DisruptionBudgets(cluster),
         ):
             tasks.create_task(controller.run())
+        tasks.create_task(run_operators(cluster))

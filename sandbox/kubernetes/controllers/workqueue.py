@@ -1,9 +1,10 @@
 """The loop that every controller shares: changes become keys, keys are reconciled one at a time."""
 
 import asyncio
+import inspect
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from sandbox.kubernetes.cluster import Cluster
@@ -13,7 +14,7 @@ from sandbox.kubernetes.resources import Resource
 Key = tuple[str, str]
 """Namespace (empty for cluster-scoped objects) and name."""
 KeysOf = Callable[[dict[str, Any]], Iterable[Key]]
-Reconcile = Callable[[Key], float | None]
+Reconcile = Callable[[Key], float | None] | Callable[[Key], Awaitable[float | None]]
 
 RETRY_BASE = 0.005
 RETRY_MAX = 1000.0
@@ -104,7 +105,8 @@ async def run_controller(cluster: Cluster, sources: Mapping[Resource, KeysOf], r
         while True:
             key = await queue.get()
             try:
-                again = reconcile(key)
+                result = reconcile(key)
+                again = await result if inspect.isawaitable(result) else result
             except ApiError as error:
                 log.debug("%s: %s", key, error)
                 queue.retry(key)
