@@ -65,6 +65,14 @@ def best_checksum() -> Checksum:
     return Checksum("CRC64NVME", 64, 0x9A6C9329AC4BC9B5, crc64nvme)
 
 
+def checksum_named(name: str) -> Checksum | None:
+    """The checksum of this name; None if this process cannot compute it."""
+    if name == "CRC32":
+        return Checksum("CRC32", 32, 0xEDB88320, zlib.crc32)
+    best = best_checksum()
+    return best if best.name == name else None
+
+
 def _apply(columns: tuple[int, ...], vector: int) -> int:
     """Multiply a bit matrix, given by its columns, with a vector over GF(2)."""
     result = index = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -12,10 +13,10 @@ from serving.errors import InferenceError, StagingError
 from serving.models import StagedModel
 from staging import uploads
 from staging.checksum import best_checksum
-from staging.governor import Governor, Setting
+from staging.driver import drive
 from staging.journal import Journal, LeaseLost, LeaseTimes, acquire
 from staging.keeper import Keeper, take_up
-from staging.manifest import find_staged
+from staging.manifest import ManifestFile, find_staged
 from staging.parts import MIB
 from staging.pieces import PiecePool
 from staging.plan import StagePlan
@@ -24,16 +25,12 @@ from staging.progress import StageProgress, Tally
 from staging.publishing import publish_model, unpublish_flat
 from staging.retry import Patience
 from staging.run import Run
+from staging.spread import Spreader, Submit, local_part
 from staging.wire import CHUNK, WirePool
 from staging.work import Work
 
 MEMORY_BUDGET = 32 * MIB
 """Bytes of file contents held at a time by default. Everything else that a process needs is about 90 MiB."""
-FIRST_READERS = 4
-MOST_READERS = 64
-MOST_UPLINKS = 64
-TICK_SECONDS = 0.2
-"""How often the number of connections is reconsidered and progress is told."""
 NOT_CONTINUED = frozenset({"staging.corrupt", "staging.upload_gone"})
 """Failures after which unfinished uploads are thrown away; after any other they wait for the next run."""
 
@@ -68,6 +65,8 @@ class _Options:
     patience: Patience
     lease: LeaseTimes
     cancel: threading.Event
+    submit: Submit | None = None
+    workers: int = 0
     started: float = field(default_factory=time.monotonic)
 
 
@@ -79,6 +78,8 @@ def stage(
     patience: Patience | None = None,
     lease: LeaseTimes | None = None,
     cancel: threading.Event | None = None,
+    submit: Submit | None = None,
+    workers: int = 4,
 ) -> StageResult:
     """Carry out a plan. Safe to call from any thread; the work happens in threads that it starts and ends.
 
@@ -92,6 +93,9 @@ def stage(
         patience: How long faults are put up with.
         lease: How runs on the same commit tell that another one lives.
         cancel: Ends the run when set.
+        submit: Gives parts of large files to other workers, which call `staging.worker.execute`; without it this
+            process moves everything itself.
+        workers: How many items are given out at a time.
 
     Returns:
         The staged model; every file of it was verified before it became visible.
@@ -108,6 +112,8 @@ def stage(
         patience or Patience(),
         lease or LeaseTimes(),
         cancel or threading.Event(),
+        submit,
+        workers,
     )
     while plan.staged is None:
         taken = acquire(plan.model, plan.store, options.lease, partial(_published_meanwhile, plan, options))
@@ -150,17 +156,22 @@ def _as_holder(plan: StagePlan, journal: Journal, waited: bool, options: _Option
         )
     run = _new_run(plan, options)
     begun = take_up(plan, run.checksum, run.pieces.piece, journal.entry.uploads)
-    work = Work(plan, run, begun)
-    keeper = Keeper(journal, options.lease, lambda: work.streams, work.fail)
+    spreader = None
+    if options.submit is not None:
+        spreader = Spreader(plan, options.submit, options.workers, run.checksum, begun, run.tally, run.stop)
+    work = Work(local_part(plan) if spreader else plan, run, begun)
+    keeper = Keeper(journal, options.lease, lambda: [*work.streams, *(spreader.files if spreader else ())], work.fail)
     keeper.forget({start.upload.upload_id for start in begun.values()})
     work.begun = keeper.begun
     try:
         keeper.start()
         unpublish_flat(plan)
-        _transfer(work, run, options)
+        finished = _transfer(work, run, keeper, spreader, options)
         run.tally.phase = "publish"
         keeper.stop()
-        staged = publish_model(plan, work.finished)
+        if {entry.path for entry in finished} != {planned.file.path for planned in plan.files}:
+            raise AssertionError("only a whole model is published")
+        staged = publish_model(plan, finished)
     except BaseException as error:
         keeper.stop()
         _leave(error, journal, keeper, work, plan)
@@ -187,35 +198,25 @@ def _new_run(plan: StagePlan, options: _Options) -> Run:
     )
 
 
-def _transfer(work: Work, run: Run, options: _Options) -> None:
-    """Run the readers until all files are in the bucket or one failed for good."""
-    most = Setting(max(1, min(MOST_READERS, run.pieces.count - 2)), MOST_UPLINKS)
-    governor = Governor(Setting(min(FIRST_READERS, most.readers)), most)
-    work.change(governor.setting)
-    threads: list[threading.Thread] = []
-    then, before = time.monotonic(), 0
-    try:
-        while not work.done:
-            while len(threads) < work.setting.readers:
-                threads.append(threading.Thread(target=work.reader, args=(len(threads),), daemon=True))
-                threads[-1].start()
-            run.tally.connections = work.setting.readers
-            work.wait(TICK_SECONDS - (time.monotonic() - then))
-            if options.cancel.is_set():
-                raise _cancelled()
-            now, moved = time.monotonic(), run.tally.moved
-            if now - then < TICK_SECONDS:
-                continue
-            work.change(governor.observe((moved - before) / (now - then), *run.tally.timings(), now - then))
-            then, before = now, moved
-            options.progress(run.tally.now())
-    except BaseException as error:
-        work.fail(error)
-    for thread in threads:
-        thread.join()
-    run.uplinks.close()
-    if work.failure is not None:
-        raise work.failure
+def _transfer(work: Work, run: Run, keeper: Keeper, spreader: Spreader | None, options: _Options) -> list[ManifestFile]:
+    """Bring all files into the bucket; their entries in the manifest."""
+    if spreader is None:
+        drive(work, run, partial(_check, options), options.progress)
+        return work.finished
+    with ThreadPoolExecutor(1) as aside:
+        local = aside.submit(drive, work, run, partial(_check, options), lambda _: None)
+        try:
+            spreader.run(keeper, lambda: options.progress(run.tally.now()))
+        except BaseException as error:
+            work.fail(error)
+            raise
+        local.result()
+    return work.finished + spreader.finished
+
+
+def _check(options: _Options) -> None:
+    if options.cancel.is_set():
+        raise _cancelled()
 
 
 def _leave(error: BaseException, journal: Journal, keeper: Keeper, work: Work, plan: StagePlan) -> None:

@@ -158,6 +158,11 @@ class FileDigest:
         return None if actual == expected else Mismatch(kind, expected, actual)
 
 
+def can_save() -> bool:
+    """Whether digests of this process can be continued elsewhere."""
+    return _openssl() is not None
+
+
 def can_restore(state: str) -> bool:
     """Whether a digest can go on from this state in this process."""
     return bool(state) and _openssl() is not None

@@ -109,9 +109,11 @@ class Reader:
     def _put_whole(self, planned: PlannedFile, sha256: str, view: memoryview) -> None:
         checksum = self._run.checksum
         crc = checksum.encode(checksum.update(view, 0))
-        repeats, resigned = self._run.repeats(), 0
+        repeats, resigned, store = self._run.repeats(), 0, self._run.store
+        if store is None:
+            raise AssertionError("only the process that plans moves small files")
         while True:
-            signed = uploads.sign_put(planned.key, planned.file, sha256, self._run.store, (checksum, crc))
+            signed = uploads.sign_put(planned.key, planned.file, sha256, store, (checksum, crc))
             wire = self._run.uplinks.take()
             try:
                 upload = wire.put(*signed, len(view))

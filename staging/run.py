@@ -46,7 +46,7 @@ class Run:
     Attributes:
         model: What is staged.
         hub: Where from.
-        store: Where to.
+        store: Where to; None in a worker, which only has signed addresses.
         patience: How long faults are put up with.
         stop: Set when the run ends before it is done.
         tally: Counters.
@@ -58,7 +58,7 @@ class Run:
 
     model: PinnedModel
     hub: HubAccess
-    store: StoreAccess
+    store: StoreAccess | None
     patience: Patience
     stop: threading.Event
     tally: Tally
@@ -118,6 +118,7 @@ class Run:
         )
 
 
-def store_gave_up(store: StoreAccess, fault: WireFault) -> StoreError:
+def store_gave_up(store: StoreAccess | None, fault: WireFault) -> StoreError:
     """The error for a bucket that does not take a part in the end."""
-    return by_code(fault.code or (str(fault.status) if fault.status else ""), store, "s3:PutObject", fault.detail)
+    code = fault.code or (str(fault.status) if fault.status else "")
+    return by_code(code, store, "s3:PutObject", fault.detail)

@@ -144,15 +144,30 @@ def wrong_region(store: StoreAccess, actual: str) -> StoreError:
     )
 
 
-def by_code(code: str, store: StoreAccess, action: str, detail: str = "") -> StoreError:
-    """As `explain`, from S3's error code (or the name of boto3's exception) alone."""
-    where = f"s3://{store.bucket}/{base(store.prefix)}"
+def by_code(code: str, store: StoreAccess | None, action: str, detail: str = "") -> StoreError:
+    """As `explain`, from S3's error code (or the name of boto3's exception) alone.
+
+    Args:
+        code: The code.
+        store: The bucket; None if only a signed address is known.
+        action: IAM action that the request needs.
+        detail: What else is known.
+    """
+    if store is None:
+        return _by_code(code, "the model store", "the bucket", "", "its region", action, detail)
+    where, name = f"s3://{store.bucket}/{base(store.prefix)}", f"the bucket {store.bucket}"
+    return _by_code(code, where, name, store.endpoint_url, store.expected_region, action, detail)
+
+
+def _by_code(
+    code: str, where: str, bucket: str, endpoint_url: str, region: str, action: str, detail: str
+) -> StoreError:
     if code in {"NoSuchBucket", *MISSING}:
-        at = f" at {store.endpoint_url}" if store.endpoint_url else ""
+        at = f" at {endpoint_url}" if endpoint_url else ""
         return StoreError(
-            f"The bucket {store.bucket} does not exist{at}.",
+            f"{bucket[0].upper()}{bucket[1:]} does not exist{at}.",
             cause="The name is misspelled, or it was deleted or belongs to another account's partition.",
-            fix=f"Create it in {store.expected_region}, or correct the bucket in the model store.",
+            fix=f"Create it in {region}, or correct the bucket in the model store.",
             code="store.bucket_missing",
         )
     if code in {"403", "AccessDenied", "AllAccessDisabled", "AccountProblem", "Forbidden"}:
@@ -206,7 +221,7 @@ def by_code(code: str, store: StoreAccess, action: str, detail: str = "") -> Sto
         )
     return StoreError(
         f"The store of {where} cannot be used: {detail or code}".rstrip(".") + ".",
-        cause=f"The request that needs {action} failed" + (f" at {store.endpoint_url}." if store.endpoint_url else "."),
+        cause=f"The request that needs {action} failed" + (f" at {endpoint_url}." if endpoint_url else "."),
         fix="Check the endpoint URL, the region and that this machine may reach it.",
         code="store.unreachable",
     )

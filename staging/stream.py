@@ -184,6 +184,10 @@ class FileStream:
         """What is wrong with the content, once it is through."""
         return self._digest.mismatch()
 
+    def state(self) -> str:
+        """State of the digest, once the range is through; empty if it cannot be restored."""
+        return self._digest.state()
+
     def sha256(self) -> str:
         """Hex digest, once the file is through."""
         return self._digest.sha256()
@@ -226,7 +230,7 @@ class FileStream:
         return QueuedUpload(make, self._run, lambda etag, error: self._stored(index, etag, error))
 
     def _sign_part(self, number: int) -> str:
-        if self.upload is None:
+        if self.upload is None or self._run.store is None:
             raise AssertionError("a stream is opened before it is fed")
         return uploads.sign_part(self.upload, number, self._run.store)
 

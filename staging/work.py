@@ -50,7 +50,8 @@ class Work:
         self._plan, self._run = plan, run
         self._changed = threading.Condition()
         self._open: dict[FileStream, int] = {}
-        self._waiting = [self._continued(start) for start in begun.values()]
+        here = {planned.file.path for planned in plan.files}
+        self._waiting = [self._continued(start) for path, start in begun.items() if path in here]
         self._large: list[PlannedFile] = []
         self._whole: list[PlannedFile] = []
         self._finished: list[ManifestFile] = []
