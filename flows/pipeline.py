@@ -14,10 +14,11 @@ from blocks.cluster import InferenceCluster
 from blocks.hub import HuggingFaceHub
 from blocks.store import ModelStore
 from kube.connect import Cluster
+from kube.lease import HeldLease
 from serving.errors import InferenceError, RolloutError, SmokeTestError
 from serving.frameworks.workload import Manifest
 from serving.models import PinnedModel, StagedFile, StagedModel
-from serving.record import EndpointRecord, ReleaseRecord, SmokeResult
+from serving.record import EndpointRecord, Rejected, ReleaseRecord, SmokeResult
 from serving.release import Release, release_of
 from serving.rendering import render
 from serving.smoke import SmokeExpectation, SmokeReport
@@ -25,6 +26,7 @@ from serving.spec import EndpointSpec, WeightsSource
 from staging.plan import StagePlan
 from tasks.apply import Changes, apply_workload, try_workload
 from tasks.preflight import preflight
+from tasks.record import one_writer, read_record
 from tasks.release import bringing_run, current_release, promote, remove_release
 from tasks.report import report_failure, write_record
 from tasks.secret import apply_hub_secret
@@ -89,12 +91,27 @@ class _Model:
 
 
 async def deploy_endpoint(
-    spec: EndpointSpec, target: Target, *, timeout_seconds: float, dry_run: bool = False
+    spec: EndpointSpec,
+    target: Target,
+    *,
+    timeout_seconds: float,
+    dry_run: bool = False,
+    pinned: PinnedModel | None = None,
+    rejecting: Rejected | None = None,
 ) -> DeployReport:
     """Takes the spec's model to a live, verified endpoint.
 
     Everything that can be refused is looked at first, at the same time: the Hub (revision, access), the store (write
-    access), the cluster (namespace, permissions, accelerators). Only then does anything change.
+    access), the cluster (namespace, permissions, accelerators). Only then does anything change, by one run at a time:
+    another that changes this endpoint is waited for.
+
+    Args:
+        spec: What the endpoint is to be.
+        target: Where.
+        timeout_seconds: Longest wait for another run, and then for the workload.
+        dry_run: Show what would change and change nothing.
+        pinned: The commit to serve; by default what the spec's revision is now.
+        rejecting: A commit that refreshes shall pass over from now on.
 
     Raises:
         InferenceError: With its cause and fix. Nothing half-staged is visible.
@@ -102,7 +119,13 @@ async def deploy_endpoint(
     try:
         cluster = await asyncio.to_thread(target.cluster.connect)
         try:
-            return await _deploy(spec, target, cluster, timeout_seconds, dry_run)
+            clock = _Clock()
+            checks = all_of(_look_at_model(spec, target, pinned), preflight(spec, cluster))
+            model, _ = await clock.time("check", checks)
+            if dry_run:
+                return await _dry_run(spec, model, cluster, clock)
+            async with one_writer(spec.namespace, spec.name, cluster, wait_seconds=timeout_seconds) as lease:
+                return await _deploy(spec, model, target, cluster, timeout_seconds, clock, lease, rejecting)
         finally:
             await asyncio.to_thread(cluster.close)
     except InferenceError as error:
@@ -111,34 +134,38 @@ async def deploy_endpoint(
 
 
 async def _deploy(
-    spec: EndpointSpec, target: Target, cluster: Cluster, timeout_seconds: float, dry_run: bool
+    spec: EndpointSpec,
+    model: _Model,
+    target: Target,
+    cluster: Cluster,
+    timeout_seconds: float,
+    clock: _Clock,
+    lease: HeldLease,
+    rejecting: Rejected | None,
 ) -> DeployReport:
-    clock = _Clock()
-    model, _ = await clock.time("check", all_of(_look_at_model(spec, target), preflight(spec, cluster)))
-    if dry_run:
-        return await _dry_run(spec, model, cluster, clock)
     staging = clock.time("stage", stage_planned(model.plan)) if model.plan else _nothing()
     secret = apply_hub_secret(spec.token_secret, spec.namespace, target.hub, cluster)
     result, _ = await all_of(staging, secret)
     staged = result.staged if result else None
     release = await _named_release(spec, model.pinned, staged, cluster)
     changes, smoke = await _bring_up(spec, release, render(spec, staged, release), cluster, timeout_seconds, clock)
+    await asyncio.to_thread(lease.check)
     await clock.time("promote", promote(spec, release, cluster))
     moved = result.moved_bytes if result else 0
-    record = EndpointRecord(
+    current = ReleaseRecord(
         spec=spec,
-        current=ReleaseRecord(
-            id=release.id,
-            model=model.pinned,
-            staged_uri=staged.uri if staged else "",
-            staged_bytes=staged.total_bytes if staged else 0,
-            image=spec.image,
-            moved_bytes=moved,
-            flow_run=str(runtime.flow_run.root_flow_run_id or runtime.flow_run.id or ""),
-            deployed_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            smoke=SmokeResult(passed=True, prompt=smoke.prompt, answer=smoke.answer, seconds=smoke.seconds),
-        ),
+        id=release.id,
+        model=model.pinned,
+        staged_uri=staged.uri if staged else "",
+        staged_bytes=staged.total_bytes if staged else 0,
+        image=spec.image,
+        moved_bytes=moved,
+        flow_run=str(runtime.flow_run.root_flow_run_id or runtime.flow_run.id or ""),
+        deployed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        smoke=SmokeResult(passed=True, prompt=smoke.prompt, answer=smoke.answer, seconds=smoke.seconds),
     )
+    before = await asyncio.to_thread(read_record, spec.namespace, spec.name, cluster)
+    record = before.succeeded_by(current, rejected=rejecting) if before else EndpointRecord(current=current)
     await write_record(record, moved, clock.seconds, cluster)
     return DeployReport(
         record=record, moved_bytes=moved, changed=changes.changed, diff=changes.diff, seconds=clock.seconds
@@ -176,10 +203,11 @@ async def _bring_up(
         raise
 
 
-async def _look_at_model(spec: EndpointSpec, target: Target) -> _Model:
+async def _look_at_model(spec: EndpointSpec, target: Target, pinned: PinnedModel | None) -> _Model:
+    known = _given(pinned) if pinned else pin_model(spec.model, target.hub)
     if spec.weights is WeightsSource.HUB:
-        return _Model(await pin_model(spec.model, target.hub), None)
-    pinned, _ = await all_of(pin_model(spec.model, target.hub), check_model_store(target.store))
+        return _Model(await known, None)
+    pinned, _ = await all_of(known, check_model_store(target.store))
     return _Model(pinned, await plan_staging(pinned, target.hub, target.store))
 
 
@@ -203,3 +231,7 @@ def _as_if_staged(plan: StagePlan) -> StagedModel:
 
 async def _nothing() -> Any:
     return None
+
+
+async def _given(pinned: PinnedModel) -> PinnedModel:
+    return pinned

@@ -13,6 +13,8 @@ from serving.spec import EndpointSpec
 
 RECORD_KEY = "record.json"
 RECORD_LABEL = "inference-flows/record"
+KEPT_RELEASES = 10
+"""Releases that an endpoint can be rolled back to."""
 ENDPOINT_LABEL = "inference-flows/endpoint"
 
 
@@ -31,6 +33,7 @@ class ReleaseRecord(BaseModel):
     """One pinned model in one workload, as it was brought up.
 
     Attributes:
+        spec: What it was rendered from: enough to bring it up again.
         id: Short name of the release, the same for the same spec and commit.
         staged_uri: Where its weights stand; empty if the pods load from the Hub.
         staged_bytes: Bytes below `staged_uri`.
@@ -41,6 +44,7 @@ class ReleaseRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    spec: EndpointSpec
     id: str
     model: PinnedModel
     staged_uri: str
@@ -52,14 +56,41 @@ class ReleaseRecord(BaseModel):
     smoke: SmokeResult | None = None
 
 
+class Rejected(BaseModel):
+    """A commit that could not be promoted, or was rolled back from: refreshes pass it over until upstream moves."""
+
+    model_config = ConfigDict(frozen=True)
+
+    commit: str
+    reason: str
+    at: str
+
+
 class EndpointRecord(BaseModel):
-    """An endpoint as it was last deployed."""
+    """An endpoint as it was last deployed.
+
+    Attributes:
+        current: The release that serves.
+        previous: The releases before it, the newest first.
+        rejected: The newest commit that must not be tried again by itself.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     version: Literal[1] = 1
-    spec: EndpointSpec
     current: ReleaseRecord
+    previous: tuple[ReleaseRecord, ...] = ()
+    rejected: Rejected | None = None
+
+    @property
+    def spec(self) -> EndpointSpec:
+        """The spec of the release that serves."""
+        return self.current.spec
+
+    def succeeded_by(self, release: ReleaseRecord, *, rejected: Rejected | None = None) -> "EndpointRecord":
+        """The record once another release serves: this one's release joins those before, each named once."""
+        before = [old for old in (self.current, *self.previous) if old.id != release.id]
+        return EndpointRecord(current=release, previous=tuple(before[:KEPT_RELEASES]), rejected=rejected)
 
 
 def record_name(endpoint: str) -> str:

@@ -85,6 +85,8 @@ def permissions(spec: EndpointSpec, manifests: Sequence[Manifest]) -> Iterator[P
             yield Permission(verb, "", resource, spec.namespace)
     for verb in ("get", "create"):
         yield Permission(verb, "", "services", spec.namespace, "proxy")
+    for verb in ("get", "create", "update"):
+        yield Permission(verb, "coordination.k8s.io", "leases", spec.namespace)
     for api_version, kind in kinds_of(spec):
         group = api_version.rpartition("/")[0]
         where = "" if kind == "PersistentVolume" else spec.namespace

@@ -1,0 +1,68 @@
+"""The endpoint's record in the cluster, and the lease that lets one run at a time change it. No Prefect tasks here."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+
+from prefect import get_run_logger, runtime
+
+from kube.connect import Cluster
+from kube.lease import HeldLease, LeaseTerms, held
+from kube.read import get, list_
+from serving.record import ENDPOINT_LABEL, RECORD_LABEL, EndpointRecord, from_manifest, record_name
+
+
+def lease_name(endpoint: str) -> str:
+    """Name of the Lease that the run holds which changes an endpoint."""
+    return f"{endpoint}-writer"
+
+
+def read_record(namespace: str, endpoint: str, cluster: Cluster) -> EndpointRecord | None:
+    """The endpoint's record; None if it was never deployed.
+
+    Raises:
+        ClusterError: The record cannot be read.
+    """
+    manifest = get(cluster, "v1", "ConfigMap", record_name(endpoint), namespace)
+    return from_manifest(manifest) if manifest else None
+
+
+def read_records(namespace: str, cluster: Cluster) -> list[EndpointRecord]:
+    """All endpoints' records in a namespace (``*``: everywhere), sorted by name.
+
+    Raises:
+        ClusterError: A record cannot be read.
+    """
+    manifests = list_(cluster, "v1", "ConfigMap", namespace, labels=f"{RECORD_LABEL}=true")
+    return sorted((from_manifest(one) for one in manifests), key=lambda one: (one.spec.namespace, one.spec.name))
+
+
+@asynccontextmanager
+async def one_writer(
+    namespace: str, endpoint: str, cluster: Cluster, *, wait_seconds: float
+) -> AsyncIterator[HeldLease]:
+    """Holds the endpoint's lease, waiting for another run that has it.
+
+    Raises:
+        ClusterError: ``lease.held`` by another for longer than that.
+    """
+    log = get_run_logger()
+    terms = LeaseTerms(
+        namespace=namespace,
+        name=lease_name(endpoint),
+        holder=str(runtime.flow_run.id or f"{socket.gethostname()}-{os.getpid()}"),
+        wait_seconds=wait_seconds,
+        labels={"app.kubernetes.io/managed-by": "inference-flows", ENDPOINT_LABEL: endpoint},
+    )
+
+    def waiting(holder: str) -> None:
+        log.warning("Another run (%s) is changing %s/%s: waiting for it", holder, namespace, endpoint)
+
+    stack = ExitStack()
+    lease = await asyncio.to_thread(stack.enter_context, held(cluster, terms, waiting=waiting))
+    try:
+        yield lease
+    finally:
+        await asyncio.to_thread(stack.close)
