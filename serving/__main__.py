@@ -14,12 +14,14 @@ from rich.table import Table
 
 from serving.catalog import Overrides, get_preset, load_presets, resolve
 from serving.chart import read_values, require_mapping
+from serving.diagnosis import diagnose, to_json, to_text
 from serving.errors import InferenceError, InputError
 from serving.explain import input_error, problems
 from serving.frameworks.images import split_reference
 from serving.models import COMMIT, PinnedModel, RepoId, StagedFile, StagedModel
 from serving.release import release_of
 from serving.rendering import render, render_aliases, render_endpoint
+from serving.snapshot import Snapshot
 from serving.spec import EndpointSpec, VllmOptions, WeightsSource
 
 _NO_COMMIT = "0" * 40
@@ -59,6 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     shown.add_argument("--commit", default=_NO_COMMIT, help="commit of the model, for weights=hub")
     shown.set_defaults(run=_render)
+    judged = commands.add_parser("diagnose", help="say what is wrong with a workload, from a saved snapshot")
+    judged.add_argument("snapshot", type=Path, help="snapshot file, or a recorded scene (its last snapshot is judged)")
+    judged.add_argument("--json", action="store_true", help="print as JSON")
+    judged.set_defaults(run=_diagnose)
     imported = commands.add_parser("import-values", help="turn a chart's values file into a preset")
     imported.add_argument("values", type=Path, help="values file of the inference chart")
     imported.add_argument("--name", default="", help="name of the preset; by default the file's")
@@ -148,6 +154,24 @@ def _from_manifest(options: argparse.Namespace) -> StagedModel:
         raise InputError(f"{options.manifest} cannot be read: {error.strerror}.") from error
     except ValidationError as error:
         raise input_error(f"{options.manifest}", problems(error, _Manifest)) from error
+
+
+def _diagnose(options: argparse.Namespace) -> None:
+    try:
+        document = json.loads(options.snapshot.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{options.snapshot} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise InputError(f"{options.snapshot} is not JSON: {error}.") from error
+    if not isinstance(document, dict):
+        raise InputError(f"{options.snapshot} should hold a JSON object: a snapshot, or a scene with its timeline.")
+    timeline = document.get("timeline")
+    entry = timeline[-1] if isinstance(timeline, list) and timeline else document
+    found = diagnose(Snapshot.read(entry, document.get("nodes")))
+    if options.json:
+        print(json.dumps(to_json(found), indent=1))
+    else:
+        sys.stdout.write(to_text(found))
 
 
 def _import_values(options: argparse.Namespace) -> None:

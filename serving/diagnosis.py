@@ -39,8 +39,40 @@ class Category(StrEnum):
     OPERATOR = "operator"
     RAY_CLUSTER = "ray-cluster"
     RAY_SERVE = "ray-serve"
-    LWS = "lws"
     TRITON = "triton"
+    NIM = "nim"
+
+
+class Topic(StrEnum):
+    """The seed's troubleshooting topics, which the categories belong to."""
+
+    PENDING = "Pods stuck in Pending"
+    DOWNLOAD = "Model download fails"
+    MEMORY = "Out of memory"
+    RAY = "Ray deployment"
+    TRITON = "Triton deployment"
+    OTHER = "Other"
+
+
+TOPICS: dict[Category, Topic] = {
+    Category.UNSCHEDULABLE: Topic.PENDING,
+    Category.QUOTA: Topic.PENDING,
+    Category.SERVICE_ACCOUNT: Topic.PENDING,
+    Category.ADMISSION: Topic.PENDING,
+    Category.VOLUME: Topic.PENDING,
+    Category.IMAGE_PULL: Topic.PENDING,
+    Category.CONFIG: Topic.PENDING,
+    Category.OPERATOR: Topic.PENDING,
+    Category.MODEL_ACCESS: Topic.DOWNLOAD,
+    Category.STORE_ACCESS: Topic.DOWNLOAD,
+    Category.INIT: Topic.DOWNLOAD,
+    Category.JOB: Topic.DOWNLOAD,
+    Category.GPU_MEMORY: Topic.MEMORY,
+    Category.HOST_MEMORY: Topic.MEMORY,
+    Category.RAY_CLUSTER: Topic.RAY,
+    Category.RAY_SERVE: Topic.RAY,
+    Category.TRITON: Topic.TRITON,
+}
 
 
 @dataclass(frozen=True)
@@ -66,6 +98,7 @@ class Diagnosis:
         evidence: What it was read from, most telling first.
         fixes: What to do, most likely first, each naming the object or parameter.
         final: Whether the workload cannot leave this state by itself.
+        wants: What would settle it: ``nodes``, ``logs``; empty if nothing more is needed.
     """
 
     category: Category
@@ -74,6 +107,12 @@ class Diagnosis:
     evidence: tuple[Evidence, ...]
     fixes: tuple[str, ...]
     final: bool = True
+    wants: tuple[str, ...] = ()
+
+    @property
+    def topic(self) -> Topic:
+        """The troubleshooting topic that it belongs to."""
+        return TOPICS.get(self.category, Topic.OTHER)
 
 
 @dataclass(frozen=True)
@@ -89,12 +128,18 @@ Rule = Callable[[Snapshot], Iterator[Diagnosis]]
 
 
 def diagnose(snapshot: Snapshot) -> Diagnosis | None:
-    """Returns what is wrong, the final before what may heal, the cause before its consequences; None if nothing is."""
+    """Returns what is wrong; None if nothing is.
+
+    The final comes before what may heal, the cause before its consequences. A lost node is the cause of whatever its
+    pods and their replacements then suffer.
+    """
     from serving.findings.order import RULES
 
     first_passing: Diagnosis | None = None
     for rule in RULES:
         for found in rule(snapshot):
+            if first_passing is not None and first_passing.category is Category.NODE:
+                return first_passing
             if found.final:
                 return found
             first_passing = first_passing or found
@@ -114,3 +159,31 @@ def logs_wanted(pods: Sequence[Object]) -> list[LogWanted]:
             elif container.running and not container.status.get("ready"):
                 wanted.append(LogWanted(name_of(pod), container.name, previous=False))
     return wanted
+
+
+def to_json(diagnosis: Diagnosis | None) -> dict[str, object]:
+    """Returns a diagnosis as plain data; ``healthy`` if nothing is wrong."""
+    if diagnosis is None:
+        return {"category": "healthy", "final": False}
+    return {
+        "category": diagnosis.category.value,
+        "reason": diagnosis.reason,
+        "topic": diagnosis.topic.value,
+        "cause": diagnosis.cause,
+        "evidence": [{"where": entry.where, "what": entry.what} for entry in diagnosis.evidence],
+        "fixes": list(diagnosis.fixes),
+        "final": diagnosis.final,
+    }
+
+
+def to_text(diagnosis: Diagnosis | None) -> str:
+    """Returns a diagnosis for a terminal."""
+    if diagnosis is None:
+        return "Nothing is wrong as far as this snapshot shows.\n"
+    state = "cannot heal by itself" if diagnosis.final else "may still heal by itself"
+    lines = [f"{diagnosis.category} ({diagnosis.reason}; {diagnosis.topic}), {state}", "", diagnosis.cause, ""]
+    lines += ["Evidence"]
+    for entry in diagnosis.evidence:
+        lines += [f"  {entry.where}", *(f"    {line}" for line in entry.what.splitlines())]
+    lines += ["", "What to do", *(f"  {number}. {fix}" for number, fix in enumerate(diagnosis.fixes, 1))]
+    return "\n".join(lines) + "\n"

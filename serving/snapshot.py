@@ -6,6 +6,7 @@ The shape is that of a saved snapshot file: plural kinds in lower case with list
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 Object = Mapping[str, Any]
@@ -50,18 +51,41 @@ class Snapshot:
             node_autoscaler=bool(entry.get("node_autoscaler", False)),
         )
 
+    @property
+    def taken(self) -> datetime | None:
+        """When it was taken, as far as its own timestamps tell: the latest of them; None if it has none."""
+        found = [event_time(event) for event in self.events]
+        for thing in (*self.pods, *(entry for entries in self.objects.values() for entry in entries)):
+            found.append(str((thing.get("metadata") or {}).get("creationTimestamp") or ""))
+            for entry in (thing.get("status") or {}).get("conditions") or ():
+                found.append(str(entry.get("lastTransitionTime") or entry.get("lastUpdateTime") or ""))
+        times = [moment for text in found if (moment := parse_time(text))]
+        return max(times, default=None)
+
+    def age(self, thing: Object) -> float:
+        """Returns how old an object was when the snapshot was taken, seconds; 0 if that cannot be told."""
+        born, taken = parse_time(str((thing.get("metadata") or {}).get("creationTimestamp") or "")), self.taken
+        return (taken - born).total_seconds() if born and taken else 0.0
+
+    def namespace(self, thing: Object) -> str:
+        """Returns an object's namespace; where it does not say it, that of the events about it."""
+        own = namespace_of(thing)
+        if own:
+            return own
+        for event in self.events:
+            about = involved(event)
+            if about.get("name") == name_of(thing) and about.get("namespace"):
+                return str(about["namespace"])
+        known = [found for pod in self.pods if (found := namespace_of(pod))]
+        return known[0] if known else "default"
+
     def kind(self, plural: str) -> Sequence[Object]:
         """Returns the objects of a kind, by its plural name in lower case."""
         return self.objects.get(plural, ())
 
     def events_of(self, kind: str, name: str) -> list[Object]:
         """Returns the events about one object, oldest first."""
-        found = [
-            event
-            for event in self.events
-            if (event.get("involvedObject") or event.get("regarding") or {}).get("kind") == kind
-            and (event.get("involvedObject") or event.get("regarding") or {}).get("name") == name
-        ]
+        found = [e for e in self.events if involved(e).get("kind") == kind and involved(e).get("name") == name]
         return sorted(found, key=event_time)
 
     def log(self, pod: str, container: str) -> str:
@@ -75,6 +99,19 @@ class Snapshot:
             elif entry and entry.get("status", 200) == 200:
                 texts.append(str(entry.get("body") or ""))
         return "\n".join(text for text in texts if text)
+
+
+def involved(event: Object) -> Mapping[str, Any]:
+    """Returns what an event is about."""
+    return dict(event.get("involvedObject") or event.get("regarding") or {})
+
+
+def parse_time(text: str) -> datetime | None:
+    """Reads a Kubernetes timestamp; None if it is none."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 def event_time(event: Object) -> str:

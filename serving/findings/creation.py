@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from serving.diagnosis import Category, Diagnosis, Evidence
 from serving.findings.wording import one_line
-from serving.snapshot import Object, Snapshot, condition, name_of, namespace_of
+from serving.snapshot import Object, Snapshot, condition, name_of
 
 
 def find(snapshot: Snapshot) -> Iterator[Diagnosis]:
@@ -17,7 +17,7 @@ def find(snapshot: Snapshot) -> Iterator[Diagnosis]:
         for owner in snapshot.kind("deployments"):
             message = condition(owner, "ReplicaFailure").get("message")
             if message:
-                yield _judged("Deployment", owner, str(message))
+                yield judge_refusal("Deployment", owner, snapshot.namespace(owner), str(message))
 
 
 def _of(snapshot: Snapshot, kind: str, owner: Object) -> Iterator[Diagnosis]:
@@ -30,11 +30,18 @@ def _of(snapshot: Snapshot, kind: str, owner: Object) -> Iterator[Diagnosis]:
     if not message and failed:
         message = str(failed[-1].get("message") or "")
     if message:
-        yield _judged(kind, owner, message)
+        yield judge_refusal(kind, owner, snapshot.namespace(owner), message)
 
 
-def _judged(kind: str, owner: Object, message: str) -> Diagnosis:
-    namespace = namespace_of(owner) or "default"
+def judge_refusal(kind: str, owner: Object, namespace: str, message: str) -> Diagnosis:
+    """Returns what the API server's refusal of a pod means.
+
+    Args:
+        kind: Kind of the controller whose pod it is.
+        owner: That controller.
+        namespace: Its namespace.
+        message: What the API server said.
+    """
     evidence = (Evidence(f"{kind} {namespace}/{name_of(owner)} FailedCreate", one_line(message)),)
     if match := re.search(r"exceeded quota: ([^,\s]+)(?:, (.*))?", message):
         quota, detail = match[1], one_line(match[2] or "")
@@ -82,6 +89,14 @@ def _judged(kind: str, owner: Object, message: str) -> Diagnosis:
                 "--overwrite, or deploy to another namespace.",
             ),
         )
+    if "is being terminated" in message:
+        return Diagnosis(
+            Category.ADMISSION,
+            "namespace-terminating",
+            f"Namespace {namespace} is being deleted.",
+            evidence,
+            (f"Wait until namespace {namespace} is gone and create it again, or deploy to another one.",),
+        )
     if match := re.search(r"admission webhook \"([^\"]+)\"", message):
         return Diagnosis(
             Category.ADMISSION,
@@ -90,10 +105,20 @@ def _judged(kind: str, owner: Object, message: str) -> Diagnosis:
             evidence,
             (f"Do what webhook {match[1]} asks, or have its policy exempt namespace {namespace}.",),
         )
-    reason = "limit-range" if "maximum" in message or "minimum" in message else "refused"
+    if re.search(r"(maximum|minimum) (cpu|memory|\S+) usage per|max limit to request ratio", message):
+        return Diagnosis(
+            Category.QUOTA,
+            "limit-range",
+            f"A LimitRange in namespace {namespace} forbids these resources: {one_line(message, 200)}.",
+            evidence,
+            (
+                "Set resources (cpu, memory and their limits) within the LimitRange.",
+                f"See it: kubectl describe limitrange -n {namespace}",
+            ),
+        )
     return Diagnosis(
         Category.ADMISSION,
-        reason,
+        "refused",
         f"The API server refuses the pods of {kind} {name_of(owner)}: {one_line(message, 200)}.",
         evidence,
         ("Correct what the message names.",),

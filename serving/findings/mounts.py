@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from serving.diagnosis import Category, Diagnosis, Evidence
+from serving.findings import signatures
 from serving.findings.wording import container_name, one_line, pod_name
 from serving.snapshot import Container, Object, Snapshot, being_deleted, containers, is_true, name_of, namespace_of
 
@@ -110,6 +111,32 @@ def _mount(snapshot: Snapshot, pod: Object) -> Iterator[Diagnosis]:
             f"Volume {volume} needs {kind} {name}, which does not exist in namespace {namespace}.",
             evidence,
             (f"Create {kind} {name} in namespace {namespace}.",),
+        )
+    elif match := re.search(r"references non-existent (?:config|secret) key: (\S+)", message):
+        yield Diagnosis(
+            Category.VOLUME,
+            "key-missing",
+            f"Volume {volume} needs key {match[1]}, which its ConfigMap or Secret does not have.",
+            evidence,
+            (f"Add key {match[1]}, or refer to one that is there (kubectl describe pod -n {namespace}).",),
+        )
+    elif "Multi-Attach error" in message:
+        yield Diagnosis(
+            Category.VOLUME,
+            "multi-attach",
+            f"Volume {volume} is attached to another node, and can be attached to one only.",
+            evidence,
+            ("Let the old pod go first (recreate), or use a volume that many nodes can mount (ReadWriteMany).",),
+            final=False,
+        )
+    elif (reading := signatures.read(message)) is not None:
+        yield Diagnosis(
+            Category.VOLUME,
+            f"s3-{reading.signature.reason}",
+            f"Volume {volume} cannot be mounted: {reading.cause}",
+            evidence,
+            reading.fixes,
+            final=reading.signature.lasting,
         )
     elif match := re.search(r"driver name (\S+) not found", message):
         yield Diagnosis(

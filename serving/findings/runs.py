@@ -3,22 +3,37 @@
 from collections.abc import Iterator
 
 from serving.diagnosis import Category, Diagnosis, Evidence
-from serving.findings import signatures
+from serving.findings import jobs, signatures
 from serving.findings.wording import container_name, one_line, tail
 from serving.snapshot import Container, Snapshot, being_deleted, containers, name_of, namespace_of
+
+_SIGNALS = {
+    132: "SIGILL: the image is built for another processor",
+    134: "SIGABRT: the program gave up, see its log",
+    135: "SIGBUS: shared memory is too small (shared_memory) or a mapped file was cut off",
+    137: "SIGKILL: the node ran out of memory, or something killed it",
+    139: "SIGSEGV: the program crashed, often a driver or library that does not suit",
+    143: "SIGTERM: something asked it to end",
+}
+_SIGNALLED = (0, 137, 143)
 
 CRASHES_UNTIL_FINAL = 3
 """Bad ends of a container after which an unknown crash counts as final; a known lasting cause needs one."""
 
 
 def find(snapshot: Snapshot) -> Iterator[Diagnosis]:
-    """Yields why containers do not keep running."""
+    """Yields why containers do not keep running; those of Jobs are judged with their Job."""
     for pod in snapshot.pods:
-        if being_deleted(pod):
+        if being_deleted(pod) or jobs.owned(pod):
             continue
         for container in containers(pod):
-            if container.failures and container.ended:
+            if container.failures and container.ended and not _recovered(container):
                 yield _judged(snapshot, container)
+
+
+def _recovered(container: Container) -> bool:
+    """Whether the container failed before and is well now."""
+    return bool(container.running and container.status.get("ready"))
 
 
 def _judged(snapshot: Snapshot, container: Container) -> Diagnosis:
@@ -30,6 +45,8 @@ def _judged(snapshot: Snapshot, container: Container) -> Diagnosis:
         return _out_of_memory(container, facts)
     if reason in ("StartError", "ContainerCannotRun"):
         return _cannot_start(container, facts)
+    if code in _SIGNALLED and (killed := _killed_by_probe(snapshot, container, facts)):
+        return killed
     log = snapshot.log(name_of(container.pod), container.name)
     reading = signatures.read(log)
     if reading is None and (killed := _killed_by_probe(snapshot, container, facts)):
@@ -47,12 +64,21 @@ def _judged(snapshot: Snapshot, container: Container) -> Diagnosis:
         )
     return Diagnosis(
         Category.CRASH,
-        "exit",
-        f"Container {container.name} keeps ending with exit code {code}.",
+        f"signal-{code - 128}" if isinstance(code, int) and code > 128 else "exit",
+        _crash(container, code),
         (facts, Evidence(f"{container_name(container)} log", tail(log) or "(empty)")),
         (f"Read its last lines: {_logs_command(container)}",),
         final=container.failures >= CRASHES_UNTIL_FINAL,
+        wants=() if log else ("logs",),
     )
+
+
+def _crash(container: Container, code: object) -> str:
+    if code == 0:
+        return f"Container {container.name} ends by itself with exit code 0, and a server should not."
+    if isinstance(code, int) and code in _SIGNALS:
+        return f"Container {container.name} was ended by {_SIGNALS[code]} (exit code {code})."
+    return f"Container {container.name} keeps ending with exit code {code}."
 
 
 def _out_of_memory(container: Container, facts: Evidence) -> Diagnosis:
@@ -101,18 +127,25 @@ def _killed_by_probe(snapshot: Snapshot, container: Container, facts: Evidence) 
     probe = container.spec.get(f"{kind}Probe") or {}
     seconds = int(probe.get("failureThreshold", 3)) * int(probe.get("periodSeconds", 10))
     seconds += int(probe.get("initialDelaySeconds", 0))
-    loading = not container.status.get("started")
+    refused = any(
+        "connection refused" in str(event.get("message")) and kind in str(event.get("message")).lower()
+        for event in snapshot.events_of("Pod", name_of(container.pod))
+        if event.get("reason") == "Unhealthy"
+    )
+    loading = kind == "startup" or refused
+    fix = (
+        f"Raise startup_seconds: startupProbe failureThreshold x periodSeconds of container {container.name} must "
+        "exceed the load time"
+    )
+    if kind == "liveness":
+        fix += "; without a startupProbe the liveness probe counts from the start, and ends every longer load"
     return Diagnosis(
         Category.PROBE,
         f"{kind}-kill",
         f"The {kind} probe of container {container.name} gives up after {seconds} s and ends a server that "
-        f"{'still loads' if kind == 'startup' or loading else 'no longer answers'}.",
+        f"{'still loads' if loading else 'no longer answers'}.",
         (Evidence(f"{container_name(container)} Killing", one_line(message)), facts),
-        (
-            f"Raise startup_seconds: {kind}Probe failureThreshold x periodSeconds of container {container.name} must "
-            "exceed the load time.",
-            f"See how far the load got: {_logs_command(container)}",
-        ),
+        (f"{fix}.", f"See how far the load got: {_logs_command(container)}"),
         final=container.failures >= 2,
     )
 

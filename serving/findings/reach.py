@@ -1,0 +1,134 @@
+"""Pods that are ready and an endpoint that does not answer: wrong port, wrong selector, wrong model name."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from serving.diagnosis import Category, Diagnosis, Evidence
+from serving.findings.wording import one_line
+from serving.snapshot import Snapshot, being_deleted, is_true, name_of
+
+_LISTENS = re.compile(
+    r"(?:on|running on|listening (?:on|at)) (?:https?://)?(?:\[?[\w.:*]*\]?):(\d{2,5})\b", re.IGNORECASE
+)
+_SERVICE = re.compile(r"/namespaces/([^/]+)/services/(?:https?:)?([^/:]+)(?::([^/]+))?/proxy(/\S*)?")
+
+
+def find(snapshot: Snapshot) -> Iterator[Diagnosis]:
+    """Yields why requests to ready pods fail."""
+    ready = [pod for pod in snapshot.pods if is_true(pod, "Ready") and not being_deleted(pod)]
+    if not ready:
+        return
+    for entry in snapshot.requests:
+        text = _text(entry.get("response"))
+        if "error trying to reach service" in text and re.search(r"refused|no route|reset", text):
+            yield _refused(snapshot, entry, text)
+        elif "no endpoints available for service" in text and _none_selected(snapshot):
+            yield _no_endpoints(entry, text)
+    yield from _model_name(snapshot)
+
+
+def _refused(snapshot: Snapshot, entry: Mapping[str, Any], text: str) -> Diagnosis:
+    namespace, service = _target(entry)
+    asked = match[1] if (match := re.search(r"dial tcp \S*:(\d+)", text)) else ""
+    said = [
+        match[1]
+        for pod in snapshot.pods
+        for container in (pod.get("spec") or {}).get("containers") or ()
+        if (match := _last(_LISTENS, snapshot.log(name_of(pod), container["name"])))
+    ]
+    evidence = [Evidence(f"request {entry.get('method')} {entry.get('path')}", one_line(text))]
+    listens = said[-1] if said else ""
+    if listens and listens != asked:
+        evidence.append(Evidence("engine's log", f"listens on port {listens}"))
+        cause = f"The engine listens on port {listens}, Service {namespace}/{service} sends requests to port {asked}."
+        fixes = (
+            f"Make them agree: containerPort and targetPort of Service {service} to {listens}, or the engine's --port "
+            f"to {asked}.",
+        )
+        return Diagnosis(Category.NETWORK, "port-mismatch", cause, tuple(evidence), fixes)
+    cause = f"Nothing listens on port {asked} of the ready pods behind Service {namespace}/{service}."
+    return Diagnosis(
+        Category.NETWORK,
+        "port-mismatch",
+        cause,
+        tuple(evidence),
+        (
+            f"Make the engine's --port, containerPort and targetPort of Service {service} agree.",
+            "Check that the engine listens on 0.0.0.0, not on 127.0.0.1.",
+            "Give the pod a readiness probe: without one it counts as ready before it listens.",
+        ),
+    )
+
+
+def _none_selected(snapshot: Snapshot) -> bool:
+    """Whether the Service's selector finds no pod at all; endpoints that are not ready yet do not count."""
+    return bool(snapshot.kind("endpointslices")) and not any(
+        entry.get("endpoints") for entry in snapshot.kind("endpointslices")
+    )
+
+
+def _no_endpoints(entry: Mapping[str, Any], text: str) -> Diagnosis:
+    namespace, service = _target(entry)
+    return Diagnosis(
+        Category.NETWORK,
+        "selector-mismatch",
+        f"Pods are ready, and the selector of Service {namespace}/{service} finds none of them.",
+        (Evidence(f"request {entry.get('method')} {entry.get('path')}", one_line(text)),),
+        (
+            f"Make the selector of Service {service} equal labels of the pods: kubectl get endpointslices "
+            f"-n {namespace} -l kubernetes.io/service-name={service}",
+        ),
+    )
+
+
+def _model_name(snapshot: Snapshot) -> Iterator[Diagnosis]:
+    served: list[str] = []
+    for entry in snapshot.requests:
+        document = _document(entry.get("response"))
+        if str(entry.get("path", "")).endswith("/v1/models") and entry.get("status") == 200:
+            served += [str(model.get("id")) for model in document.get("data") or () if isinstance(model, dict)]
+    for entry in snapshot.requests:
+        asked = str((_document(entry.get("body"))).get("model") or "")
+        text = _text(entry.get("response"))
+        if entry.get("status") == 404 and asked and "does not exist" in text and asked not in served:
+            listed = ", ".join(served) or "none"
+            yield Diagnosis(
+                Category.MODEL_NAME,
+                "other-name",
+                f"The endpoint serves {listed}, requests ask for {asked}.",
+                (Evidence(f"request {entry.get('method')} {entry.get('path')}", one_line(text)),),
+                (f"Ask for {listed}, or set served_model_name (--served-model-name) to {asked}.",),
+            )
+            return
+
+
+def _target(entry: Mapping[str, Any]) -> tuple[str, str]:
+    match = _SERVICE.search(str(entry.get("path")))
+    return (match[1], match[2]) if match else ("default", "of the endpoint")
+
+
+def _document(value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    try:
+        parsed = json.loads(value) if isinstance(value, str) else {}
+    except ValueError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        error = value.get("error")
+        inner = error.get("message") if isinstance(error, dict) else error
+        return str(value.get("message") or inner or json.dumps(value))
+    return str(value or "")
+
+
+def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    found = None
+    for match in pattern.finditer(text):
+        found = match
+    return found
