@@ -14,7 +14,8 @@ import statistics
 from rich.console import Console
 from rich.table import Table
 
-from sandbox.run import RunOptions, sandbox
+from sandbox.options import RunOptions
+from sandbox.run import sandbox
 from sandbox.run_watch import RunView, follow, start_run
 
 NOT_OURS = ("stage-model", "wait-until-ready")

@@ -2,14 +2,27 @@
 
 import asyncio
 import json
+import shlex
+import sys
 import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from sandbox.options import RunOptions
 from sandbox.registration import register_deployments
 from sandbox.report import SandboxReport, show
-from sandbox.run import RunOptions, Sandbox, sandbox
+from sandbox.run import Sandbox, sandbox
 from sandbox.run_view import shown
+from sandbox.serve import Signalled
+
+if TYPE_CHECKING:  # at run time it would import Prefect before its settings are made
+    from sandbox.run_watch import RunView
+
+ANOTHER_PRESET = "llama-32-1b-vllm"
 
 
 def run(options: RunOptions, *, keep: bool, as_json: bool) -> int:
@@ -17,7 +30,7 @@ def run(options: RunOptions, *, keep: bool, as_json: bool) -> int:
 
     Args:
         options: What the command line asks for.
-        keep: Stay up afterwards, until Ctrl-C.
+        keep: Stay up afterwards, until SIGINT (Ctrl-C) or SIGTERM.
         as_json: Print the report as one JSON object, and all else to standard error.
 
     Returns:
@@ -32,27 +45,26 @@ def run(options: RunOptions, *, keep: bool, as_json: bool) -> int:
             show(report, console)
         if keep:
             register_deployments()
-            console.print(how_to_use(running, options.preset), highlight=False, markup=False, soft_wrap=True)
-            threading.Event().wait()
+            console.print(how_to_use(running, report), highlight=False, markup=False, soft_wrap=True)
+            with suppress(Signalled):
+                threading.Event().wait()
     return 0 if report.passed else 1
 
 
 async def deploy(preset: str, running: Sandbox, console: Console) -> SandboxReport:
-    """Starts the deployment's run through the Prefect API, follows it, and reads what it left in the cluster."""
-    from prefect.exceptions import ObjectNotFound
+    """Starts the deployment's run through the Prefect API, follows it, and reads what it left in the cluster.
 
+    Raises:
+        RuntimeError: The worker ended, so that the run would never end.
+    """
     from sandbox.run_watch import follow, start_run
 
     deployment = f"deploy-model/{preset}"
-    try:
-        run_ = await start_run(deployment, {})
-    except ObjectNotFound:
-        # As a user would who names a preset that has no deployment of its own: the general one says what is wrong.
-        run_ = await start_run("deploy-model/any-preset", {"preset": preset})
+    run_ = await start_run(deployment, {})
     ui = f"{running.prefect.url}/runs/flow-run/{run_.id}"
-    console.print(f"{deployment}: {ui}", highlight=False)
+    console.print(f"{deployment}: {ui}", highlight=False, markup=False, soft_wrap=True)
     with shown(console) as show_view:
-        view = await follow(run_.id, show_view)
+        view = await follow(run_.id, _while_worked_on(running, show_view))
     known = SandboxReport(
         preset=preset,
         state=view.state,
@@ -63,6 +75,15 @@ async def deploy(preset: str, running: Sandbox, console: Console) -> SandboxRepo
         steps={step.name: round(step.seconds, 2) for step in view.steps},
     )
     return await asyncio.to_thread(_with_record, known, str(run_.id), running) if known.passed else known
+
+
+def _while_worked_on(running: Sandbox, show_view: "Callable[[RunView], None]") -> "Callable[[RunView], None]":
+    def show_and_check(view: "RunView") -> None:
+        show_view(view)
+        if not view.final:
+            running.worker.check()
+
+    return show_and_check
 
 
 def _with_record(report: SandboxReport, run_id: str, running: Sandbox) -> SandboxReport:
@@ -83,6 +104,7 @@ def _with_record(report: SandboxReport, run_id: str, running: Sandbox) -> Sandbo
     engine = str(version.json().get("version", "unknown")) if version.status == 200 else f"HTTP {version.status}"
     return replace(
         report,
+        service=spec.name,
         endpoint=f"http://{spec.name}.{spec.namespace}.svc:8000",
         model=release.model.repo_id,
         commit=release.model.commit,
@@ -95,19 +117,20 @@ def _with_record(report: SandboxReport, run_id: str, running: Sandbox) -> Sandbo
     )
 
 
-def how_to_use(running: Sandbox, preset: str) -> str:
-    """What a person can do with a sandbox that stays up."""
-    places, prefect = running.places, running.prefect
+def how_to_use(running: Sandbox, report: SandboxReport) -> str:
+    """What a person can do with a sandbox that stays up: commands to copy into another terminal."""
+    places, programs = running.places, Path(sys.executable).parent
+    proxy = f"/api/v1/namespaces/{places.namespace}/services/http:{report.service}:http/proxy"
+    ask = f"  kubectl get --raw {proxy}/v1/models\n" if report.service else ""
     return f"""
 The sandbox stays up until Ctrl-C. In another terminal:
 
-  export PREFECT_API_URL={prefect.api_url}
-  prefect deployment run 'deploy-model/llama-32-1b-vllm' --watch
-  prefect deployment run 'deploy-model/{preset}' --watch      # again: nothing moves, nothing changes
+  export PATH={shlex.quote(str(programs))}:"$PATH" PREFECT_API_URL={running.prefect.api_url}
+  prefect deployment run 'deploy-model/{report.preset}' --watch      # again: nothing moves, nothing changes
+  prefect deployment run 'deploy-model/{ANOTHER_PRESET}' --watch      # another model
 
-  export KUBECONFIG={places.kubeconfig}
-  kubectl get pods,services -n {places.namespace}
-  kubectl get --raw /api/v1/namespaces/{places.namespace}/services/http:NAME:http/proxy/v1/models
-
-The UI: {prefect.url}
+  export KUBECONFIG={shlex.quote(str(places.kubeconfig))}
+  kubectl get deployments,pods,services -n {places.namespace}
+{ask}
+The UI: {running.prefect.url}
 """

@@ -5,11 +5,11 @@ import socket
 import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.processes import child, wait_for
+from sandbox.processes import alive, child, log_tail, wait_for
 
 PROJECT = Path(__file__).parents[1]
 WORK_POOL = "inference"
@@ -90,11 +90,33 @@ def wait_until_healthy(server: PrefectServer) -> None:
     wait_for(healthy, "The Prefect server", seconds=START_SECONDS, pid=server.pid, log=server.home / "server.log")
 
 
+@dataclass(frozen=True)
+class Worker:
+    """A running worker.
+
+    Attributes:
+        pid: Its process id.
+        log: What it writes.
+    """
+
+    pid: int
+    log: Path
+
+    def check(self) -> None:
+        """Looks whether it still runs.
+
+        Raises:
+            RuntimeError: It ended; with the end of its log.
+        """
+        if not alive(self.pid):
+            raise RuntimeError(f"The Prefect worker ended.\n{log_tail(self.log)}")
+
+
 @contextmanager
-def run_worker(server: PrefectServer, *, extra_env: Mapping[str, str] | None = None) -> Iterator[None]:
+def run_worker(server: PrefectServer, *, extra_env: Mapping[str, str] | None = None) -> Iterator[Worker]:
     """Runs a process worker of the work pool, which the worker creates where it is missing."""
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--type", "process"]
-    with ExitStack() as stack:
-        env = {**server.env, "PREFECT_WORKER_QUERY_SECONDS": "1", **(extra_env or {})}
-        stack.enter_context(child(command, env=env, log=server.home / "worker.log", cwd=PROJECT))
-        yield
+    env = {**server.env, "PREFECT_WORKER_QUERY_SECONDS": "1", **(extra_env or {})}
+    log = server.home / "worker.log"
+    with child(command, env=env, log=log, cwd=PROJECT) as pid:
+        yield Worker(pid, log)

@@ -93,9 +93,16 @@ def wait_for(
     while not check():
         gone = pid is not None and not alive(pid)
         if gone or time.monotonic() > deadline:
-            tail = "".join(log.read_text(errors="replace").splitlines(keepends=True)[-20:]) if log else ""
-            raise RuntimeError(f"{what} {'ended' if gone else f'did not start within {seconds:.0f} s'}.\n{tail}")
+            how = "ended" if gone else f"did not start within {seconds:.0f} s"
+            raise RuntimeError(f"{what} {how}.\n{log_tail(log) if log else ''}".rstrip())
         time.sleep(0.1)
+
+
+def log_tail(log: Path, lines: int = 20) -> str:
+    """Returns the end of a log; empty if there is none yet."""
+    if not log.exists():
+        return ""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
 
 
 def alive(pid: int) -> bool:

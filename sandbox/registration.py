@@ -1,6 +1,7 @@
 """What `prefect` needs to know of the sandbox: blocks, a work pool, the deployments of prefect.yaml."""
 
 import asyncio
+import importlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,12 @@ class Places:
 
     def __repr__(self) -> str:
         return f"Places(hub={self.hub_url}, bucket={self.bucket}, kubeconfig={self.kubeconfig})"
+
+
+def load() -> None:
+    """Imports what saving and registering need: seconds, spent best while the server starts."""
+    importlib.import_module("deployments.register")
+    importlib.import_module("flows.deploy_model")
 
 
 def save_blocks(places: Places) -> None:

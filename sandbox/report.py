@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 
@@ -15,6 +14,8 @@ class SandboxReport:
     Attributes:
         state: Final state of the flow run.
         message: Its message; on failure the cause and the fix.
+        endpoint: Where clients inside the cluster reach it.
+        service: Name of the endpoint's Service.
         engine: What served the weights, as it names itself.
         staged_bytes: Bytes of the staged model.
         moved_bytes: Bytes read from the Hub by this run.
@@ -32,6 +33,7 @@ class SandboxReport:
     ready_seconds: float
     steps: dict[str, float] = field(default_factory=dict)
     endpoint: str = ""
+    service: str = ""
     model: str = ""
     commit: str = ""
     staged_uri: str = ""
@@ -52,16 +54,23 @@ class SandboxReport:
 
 
 def show(report: SandboxReport, console: Console) -> None:
-    """Prints the report for people."""
-    table = Table(title=f"{report.preset}: {report.state}", title_justify="left", show_header=False, box=None)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
+    """Prints the report for people; addresses stay whole, so that they can be copied."""
+    console.print(f"\n{report.preset}: {report.state}", style="bold", highlight=False, markup=False)
+    for label, value in _rows(report).items():
+        first, *more = value.splitlines() or [""]
+        console.print(Text.assemble((f"{label:<10}", "bold"), first), soft_wrap=True)
+        for line in more:
+            console.print(Text(" " * 10 + line), soft_wrap=True)
+    if not report.passed:
+        console.print(Text(f"\n{report.message}", style="red"), soft_wrap=not console.is_terminal)
+
+
+def _rows(report: SandboxReport) -> dict[str, str]:
+    staged = f"{report.staged_uri} ({report.staged_bytes:,} bytes, {report.moved_bytes:,} moved now)"
     rows = {
         "Endpoint": report.endpoint,
         "Model": f"{report.model} @ {report.commit}" if report.model else "",
-        "Staged": f"{report.staged_uri} ({report.staged_bytes:,} bytes, {report.moved_bytes:,} moved now)"
-        if report.staged_uri
-        else "",
+        "Staged": staged if report.staged_uri else "",
         "Engine": report.engine,
         "Asked": report.prompt,
         "Answered": report.answer.strip(),
@@ -69,9 +78,4 @@ def show(report: SandboxReport, console: Console) -> None:
         "Run": f"{report.run_seconds:.1f} s, after {report.ready_seconds:.1f} s to start the sandbox",
         "In the UI": report.ui,
     }
-    for name, value in rows.items():
-        if value:
-            table.add_row(name, Text(value))
-    console.print(table)
-    if not report.passed:
-        console.print(f"\n{report.message}", style="red", highlight=False, markup=False)
+    return {label: value for label, value in rows.items() if value}

@@ -77,7 +77,7 @@ async def look(client: PrefectClient, run_id: UUID) -> RunView:
         task_run_filter=TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=runs)),
         sort=TaskRunSort.EXPECTED_START_TIME_ASC,
     )
-    tasks = [task for task in tasks if task.state is not None and task.state.state_details.child_flow_run_id is None]
+    tasks = [task for task in tasks if _is_step(task)]
     progress = await _progress(client, tasks)
     state = run.state
     return RunView(
@@ -113,6 +113,12 @@ async def _progress(client: PrefectClient, tasks: list[TaskRun]) -> dict[UUID, s
         for artifact in artifacts
         if artifact.type == "progress" and artifact.task_run_id
     }
+
+
+def _is_step(task: TaskRun) -> bool:
+    # A subflow is a task run too: until it starts nothing says so, and then its flow run is named.
+    state = task.state
+    return state is not None and task.start_time is not None and state.state_details.child_flow_run_id is None
 
 
 def _step(task: TaskRun, progress: str) -> Step:

@@ -98,16 +98,20 @@ def _pair(credential: S3Credential) -> dict[str, str]:
 class Signalled(BaseException):
     """SIGINT or SIGTERM: unwinds whatever is going on, so that everything is stopped and removed."""
 
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
 
 @contextmanager
 def until_signal() -> Iterator[threading.Event]:
     """An event to wait for; the first signal raises `Signalled` in the main thread, later ones change nothing."""
     seen = threading.Event()
 
-    def handle(_number: int, _frame: object) -> None:
+    def handle(number: int, _frame: object) -> None:
         if not seen.is_set():
             seen.set()
-            raise Signalled
+            raise Signalled(number)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
