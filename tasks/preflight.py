@@ -14,12 +14,14 @@ from kube.read import ALL_NAMESPACES, get, list_
 from serving.errors import ClusterError, InferenceError, PreflightError
 from serving.frameworks.workload import Manifest
 from serving.models import PinnedModel, StagedFile, StagedModel
-from serving.preflight import Finding, capacity_findings, needed_permissions, plural
+from serving.preflight import Finding, capacity_findings, needed_permissions
 from serving.release import release_of
 from serving.rendering import render
 from serving.spec import EndpointSpec, WeightsSource
-from tasks.release import kinds_of
+from tasks.kinds import kinds_of
+from tasks.release import removal_right
 from tasks.rollout import nodes_if_allowed
+from tasks.targets import made_by_controllers
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,12 @@ def permissions(spec: EndpointSpec, manifests: Sequence[Manifest]) -> Iterator[P
         yield Permission(verb, "", "services", spec.namespace, "proxy")
     for verb in ("get", "create", "update"):
         yield Permission(verb, "coordination.k8s.io", "leases", spec.namespace)
-    for api_version, kind in kinds_of(spec):
-        group = api_version.rpartition("/")[0]
-        where = "" if kind == "PersistentVolume" else spec.namespace
+    for kind in kinds_of(spec):
         for verb in ("list", "watch", "delete"):
-            yield Permission(verb, group, plural(kind), where)
+            yield removal_right(verb, kind, spec.namespace)
+    for kind in made_by_controllers(spec):
+        for verb in ("list", "watch"):
+            yield removal_right(verb, kind, spec.namespace)
 
 
 def _capacity(spec: EndpointSpec, cluster: Cluster) -> Iterator[Finding]:

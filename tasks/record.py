@@ -8,9 +8,11 @@ from contextlib import ExitStack, asynccontextmanager
 
 from prefect import get_run_logger, runtime
 
+from blocks.cluster import InferenceCluster
 from kube.connect import Cluster
 from kube.lease import HeldLease, LeaseTerms, held
 from kube.read import get, list_
+from serving.errors import InputError
 from serving.record import ENDPOINT_LABEL, RECORD_LABEL, EndpointRecord, from_manifest, record_name
 
 
@@ -66,3 +68,25 @@ async def one_writer(
         yield lease
     finally:
         await asyncio.to_thread(stack.close)
+
+
+async def load_record(namespace: str, endpoint: str, block: InferenceCluster) -> EndpointRecord:
+    """Connects, reads an endpoint's record and closes again.
+
+    Raises:
+        InputError: It was never deployed here.
+        ClusterError: The cluster cannot be asked, or the record cannot be read.
+    """
+
+    def work() -> EndpointRecord | None:
+        with block.connect() as cluster:
+            return read_record(namespace, endpoint, cluster)
+
+    record = await asyncio.to_thread(work)
+    if record is None:
+        raise InputError(
+            f"There is no endpoint {endpoint} in namespace {namespace}.",
+            fix="List the endpoints (list-endpoints) and check name and namespace.",
+            code="endpoint.unknown",
+        )
+    return record

@@ -1,30 +1,38 @@
 """Which release an endpoint serves, and how that changes: promote one, take others away."""
 
 import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from kube.access import Permission, denied
 from kube.apply import Applied, apply
 from kube.connect import Cluster
-from kube.delete import Removed, delete_by_label
-from kube.read import get
+from kube.delete import Removed, delete, delete_by_label
+from kube.discovery import has_kind
+from kube.read import get, list_
 from serving.frameworks.labels import RELEASE_LABEL, RUN_LABEL
+from serving.frameworks.workload import Manifest
+from serving.preflight import plural
 from serving.record import ENDPOINT_LABEL
 from serving.release import Release
-from serving.rendering import render_endpoint
-from serving.spec import EndpointSpec, WeightsSource
+from serving.rendering import render_aliases, render_endpoint
+from serving.spec import EndpointSpec
+from tasks.kinds import KINDS, VOLUME, VOLUME_KINDS, Kind, kinds_of, shared_kinds, workload_kind
 
-KINDS = (
-    ("apps/v1", "Deployment"),
-    ("v1", "Service"),
-    ("v1", "ConfigMap"),
-    ("policy/v1", "PodDisruptionBudget"),
-)
-"""What a release may consist of."""
-
-VOLUME_KINDS = (("v1", "PersistentVolumeClaim"), ("v1", "PersistentVolume"))
-"""What it consists of further when its weights are mounted."""
+__all__ = [
+    "KINDS",
+    "VOLUME_KINDS",
+    "bringing_run",
+    "current_release",
+    "kinds_of",
+    "promote",
+    "remove_labelled",
+    "remove_release",
+    "retire_others",
+]
 
 
 def current_release(spec: EndpointSpec, cluster: Cluster) -> str:
@@ -33,40 +41,125 @@ def current_release(spec: EndpointSpec, cluster: Cluster) -> str:
     return str(((service or {}).get("spec") or {}).get("selector", {}).get(RELEASE_LABEL, ""))
 
 
-def bringing_run(release: Release, namespace: str, cluster: Cluster) -> str:
+def bringing_run(spec: EndpointSpec, release: Release, cluster: Cluster) -> str:
     """Run that brought this release up, from its workload's label; empty if there is no such workload."""
-    workload = get(cluster, "apps/v1", "Deployment", release.name, namespace)
+    workload = get(cluster, *workload_kind(spec), release.name, spec.namespace)
     return str(((workload or {}).get("metadata") or {}).get("labels", {}).get(RUN_LABEL, ""))
 
 
 @task(name="promote", task_run_name="promote", cache_policy=NO_CACHE)
-async def promote(spec: EndpointSpec, release: Release, cluster: Cluster) -> Applied:
-    """Points the endpoint's Service at the release in one step, then takes every other release away.
-
-    Pods of the old release finish what they are answering before they end.
-    """
-    applied = await asyncio.to_thread(apply, cluster, render_endpoint(spec, release))
-    others = f"{ENDPOINT_LABEL}={spec.name},{RELEASE_LABEL},{RELEASE_LABEL}!={release.id}"
-    removed = await asyncio.to_thread(_remove, cluster, spec, others)
-    log = get_run_logger()
-    log.info("%s %s: release %s", applied.name, applied.outcome.value, release.id)
-    for gone in removed:
-        log.info("%s removed", gone)
+async def promote(spec: EndpointSpec, release: Release, cluster: Cluster) -> list[Applied]:
+    """Points the endpoint's Service, and the names that users of the chart know it by, at the release."""
+    applied = await asyncio.to_thread(point, spec, release, cluster)
+    for one in applied:
+        get_run_logger().info("%s %s: release %s", one.name, one.outcome.value, release.id)
     return applied
 
 
-@task(name="remove-release", task_run_name="remove-release", cache_policy=NO_CACHE)
-async def remove_release(spec: EndpointSpec, release: Release, cluster: Cluster) -> None:
-    """Takes away a release that could not be proved; what the endpoint serves is not touched."""
-    mine = f"{ENDPOINT_LABEL}={spec.name},{RELEASE_LABEL}={release.id}"
-    for gone in await asyncio.to_thread(_remove, cluster, spec, mine):
+def point(spec: EndpointSpec, release: Release, cluster: Cluster) -> list[Applied]:
+    """Applies the endpoint's Services, the endpoint itself first."""
+    return [apply(cluster, one) for one in (render_endpoint(spec, release), *render_aliases(spec, release))]
+
+
+@task(name="retire-others", task_run_name="retire-others", cache_policy=NO_CACHE)
+async def retire_others(spec: EndpointSpec, release: Release, manifests: Sequence[Manifest], cluster: Cluster) -> None:
+    """Takes away every other release, and what this one consisted of once and does no longer.
+
+    Pods of the old release finish what they are answering before they end.
+    """
+    for gone in await asyncio.to_thread(retire, spec, release, manifests, cluster):
         get_run_logger().info("%s removed", gone)
 
 
-def _remove(cluster: Cluster, spec: EndpointSpec, selector: str) -> list[Removed]:
-    return delete_by_label(cluster, spec.namespace, selector, kinds_of(spec))
+def retire(spec: EndpointSpec, release: Release, manifests: Sequence[Manifest], cluster: Cluster) -> list[Removed]:
+    """Deletes what `retire_others` says; returns what was deleted."""
+    kinds = (*kinds_of(spec), *_of_other_frameworks(spec, cluster))
+    others = f"{ENDPOINT_LABEL}={spec.name},{RELEASE_LABEL},{RELEASE_LABEL}!={release.id}"
+    removed = remove_labelled(cluster, spec.namespace, others, kinds)
+    wanted = [*manifests, render_endpoint(spec, release), *render_aliases(spec, release)]
+    return removed + _prune(spec, release, wanted, kinds, cluster)
 
 
-def kinds_of(spec: EndpointSpec) -> tuple[tuple[str, str], ...]:
-    """Kinds that the endpoint's releases may consist of, as ``(api_version, kind)``."""
-    return (*KINDS, *VOLUME_KINDS) if spec.weights is WeightsSource.MOUNT else KINDS
+@task(name="remove-release", task_run_name="remove-release", cache_policy=NO_CACHE)
+async def remove_release(spec: EndpointSpec, release: Release, cluster: Cluster, *, served: str = "") -> None:
+    """Takes away a release that could not be proved; what the endpoint serves is not touched.
+
+    Args:
+        spec: What the release was rendered from.
+        release: The release.
+        cluster: Where it is.
+        served: Id of the release that the endpoint serves: what releases share stays for it.
+    """
+    for gone in await asyncio.to_thread(take_away, spec, release, cluster, served=served):
+        get_run_logger().info("%s removed", gone)
+
+
+def take_away(spec: EndpointSpec, release: Release, cluster: Cluster, *, served: str = "") -> list[Removed]:
+    """Deletes a release; returns what was deleted."""
+    kept = shared_kinds(spec) if served else ()
+    mine = f"{ENDPOINT_LABEL}={spec.name},{RELEASE_LABEL}={release.id}"
+    return remove_labelled(cluster, spec.namespace, mine, [kind for kind in kinds_of(spec) if kind not in kept])
+
+
+def remove_labelled(cluster: Cluster, namespace: str, selector: str, kinds: Iterable[Kind]) -> list[Removed]:
+    """Deletes the endpoint's objects that a selector finds, in order; returns what was deleted.
+
+    Volumes belong to no namespace: only those go that are meant for a claim in this one, for an endpoint of the same
+    name in another namespace has the same label.
+    """
+    wanted = list(dict.fromkeys(kinds))
+    removed = delete_by_label(cluster, namespace, selector, [kind for kind in wanted if kind != VOLUME])
+    if VOLUME in wanted:
+        for volume in _volumes(cluster, namespace, selector):
+            gone = delete(cluster, *VOLUME, volume["metadata"]["name"])
+            removed += [gone] if gone else []
+    return removed
+
+
+def _volumes(cluster: Cluster, namespace: str, selector: str) -> list[dict[str, Any]]:
+    found = list_(cluster, *VOLUME, labels=selector)
+    return [one for one in found if (one["spec"].get("claimRef") or {}).get("namespace") == namespace]
+
+
+def _of_other_frameworks(spec: EndpointSpec, cluster: Cluster) -> list[Kind]:
+    """Kinds that an earlier release may have consisted of: those that are installed and may be deleted.
+
+    An endpoint that never was of another framework needs no rights on that one's kinds.
+    """
+    own = kinds_of(spec)
+    installed = [kind for kind in (*KINDS, *VOLUME_KINDS) if kind not in own and has_kind(cluster, *kind)]
+    rights = {kind: _removal_rights(kind, spec.namespace) for kind in installed}
+    missing = set(denied(cluster, [right for wanted in rights.values() for right in wanted]))
+    return [kind for kind in installed if not missing.intersection(rights[kind])]
+
+
+def _removal_rights(kind: Kind, namespace: str) -> list[Permission]:
+    return [removal_right(verb, kind, namespace) for verb in ("list", "watch", "delete")]
+
+
+def removal_right(verb: str, kind: Kind, namespace: str) -> Permission:
+    """The right to do something with objects of a kind, in the namespace if they have one."""
+    group = kind[0].rpartition("/")[0]
+    return Permission(verb, group, plural(kind[1]), "" if kind[1] == "PersistentVolume" else namespace)
+
+
+def _prune(
+    spec: EndpointSpec, release: Release, wanted: Iterable[Manifest], kinds: Iterable[Kind], cluster: Cluster
+) -> list[Removed]:
+    """Deletes what the release consisted of before: an autoscaler that was switched off, a budget."""
+    names = {(one["kind"], one["metadata"]["name"]) for one in wanted}
+    mine = f"{ENDPOINT_LABEL}={spec.name},{RELEASE_LABEL}={release.id}"
+    removed = []
+    for api_version, kind in kinds:
+        if not has_kind(cluster, api_version, kind):
+            continue
+        if (api_version, kind) == VOLUME:
+            present = _volumes(cluster, spec.namespace, mine)
+        else:
+            present = list_(cluster, api_version, kind, spec.namespace, labels=mine)
+        for found in present:
+            name = found["metadata"]["name"]
+            if (kind, name) not in names and not found["metadata"].get("ownerReferences"):
+                gone = delete(cluster, api_version, kind, name, namespace=spec.namespace)
+                removed += [gone] if gone else []
+    return removed

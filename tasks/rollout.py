@@ -2,21 +2,23 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kube.connect import Cluster
-from kube.logs import logs
 from kube.read import ALL_NAMESPACES, list_
-from kube.watch import Change, WatchEvent, WatchTarget, watch
-from serving.diagnosis import Diagnosis, diagnose, logs_wanted
+from kube.snapshot import collect
+from kube.watch import Change, WatchEvent, watch
+from serving.diagnosis import Diagnosis, diagnose
 from serving.errors import ClusterError, RolloutError
 from serving.readiness import Readiness, current_pods, judge
 from serving.snapshot import Snapshot, name_of
+from tasks.targets import watch_targets
 
 LOG_LINES = 200
+_APART = ("Pod", "Event")
 
 
 @dataclass
@@ -46,25 +48,25 @@ class Observed:
         """The workload itself; None if it is not there (yet)."""
         return next((found for found in self.of_kind(self.kind) if name_of(found) == self.name), None)
 
-    def snapshot(
-        self,
-        nodes: Sequence[dict[str, Any]] | None = None,
-        texts: Mapping[str, Mapping[str, Any]] | None = None,
-        *,
-        node_autoscaler: bool = False,
-    ) -> Snapshot:
-        """What a diagnosis may look at: the workload, the pods of its present template, and events about these."""
+    def pods(self) -> list[dict[str, Any]]:
+        """The pods of the workload's present template."""
         workload = self.workload
-        pods = current_pods(workload, self.of_kind("Pod")) if workload else []
-        replica_sets = self.of_kind("ReplicaSet")
-        about = {name_of(thing) for thing in (*pods, *replica_sets, *([workload] if workload else []))}
-        events = [event for event in self.of_kind("Event") if event.get("involvedObject", {}).get("name") in about]
+        return [dict(pod) for pod in current_pods(workload, self.of_kind("Pod"))] if workload else []
+
+    def snapshot(self, *, node_autoscaler: bool = False) -> Snapshot:
+        """What the watch alone tells a diagnosis: all objects, events about these, no logs and no nodes."""
+        pods = self.pods()
+        kept = {uid_of(pod) for pod in pods}
+        shown = [one for (kind, uid), one in self.objects.items() if kind not in _APART or uid in kept]
+        about = {uid_of(one) for one in shown}
+        plurals: dict[str, list[dict[str, Any]]] = {}
+        for one in shown:
+            if one["kind"] not in _APART:
+                plurals.setdefault(f"{one['kind'].lower()}s", []).append(one)
         return Snapshot(
             pods=pods,
-            events=events,
-            objects={f"{self.kind.lower()}s": [workload] if workload else [], "replicasets": replica_sets},
-            nodes=nodes,
-            logs=texts or {},
+            events=[event for event in self.of_kind("Event") if event.get("involvedObject", {}).get("uid") in about],
+            objects=plurals,
             node_autoscaler=node_autoscaler,
         )
 
@@ -83,7 +85,7 @@ def wait_for_rollout(
     Args:
         cluster: Where it is.
         workload: The manifest that was applied.
-        labels: What finds its pods and ReplicaSets.
+        labels: What finds its pods and all else that belongs to the release.
         timeout_seconds: Longest wait.
         note: Called with every new judgement.
         stop: Ends the wait early.
@@ -98,7 +100,7 @@ def wait_for_rollout(
     deadline = time.monotonic() + timeout_seconds
     metadata = workload["metadata"]
     observed = Observed(workload["kind"], metadata["name"])
-    targets = _targets(workload, labels)
+    targets = watch_targets(cluster, workload, labels)
     unsynced = len(targets)
     last: Readiness | None = None
     autoscaler = node_autoscaler_present(cluster)
@@ -117,10 +119,10 @@ def wait_for_rollout(
                 return readiness
             suspected = diagnose(observed.snapshot(node_autoscaler=autoscaler))
             if suspected is not None and suspected.final:
-                confirmed = _with_evidence(cluster, metadata["namespace"], observed, autoscaler)
+                confirmed = _with_evidence(cluster, metadata["namespace"], observed, labels)
                 if confirmed is not None and confirmed.final:
                     raise RolloutError(f"{_named(workload)} cannot become ready.", confirmed)
-    raise _too_late(cluster, workload, observed, last, timeout_seconds, autoscaler)
+    raise _too_late(cluster, workload, observed, last, timeout_seconds, labels)
 
 
 def node_autoscaler_present(cluster: Cluster) -> bool:
@@ -131,25 +133,12 @@ def node_autoscaler_present(cluster: Cluster) -> bool:
         return False  # not installed, or not ours to see
 
 
-def _targets(workload: Mapping[str, Any], labels: Mapping[str, str]) -> list[WatchTarget]:
-    metadata = workload["metadata"]
-    namespace, selector = metadata["namespace"], ",".join(f"{key}={value}" for key, value in labels.items())
-    return [
-        WatchTarget(workload["apiVersion"], workload["kind"], namespace, name=metadata["name"]),
-        WatchTarget("v1", "Pod", namespace, labels=selector),
-        WatchTarget("apps/v1", "ReplicaSet", namespace, labels=selector),
-        WatchTarget("v1", "Event", namespace),
-    ]
-
-
-def _with_evidence(cluster: Cluster, namespace: str, observed: Observed, autoscaler: bool) -> Diagnosis | None:
-    """Judges again with what costs requests: the nodes, and the logs of containers in trouble."""
-    texts: dict[str, dict[str, Any]] = {}
-    for wanted in logs_wanted(observed.snapshot().pods):
-        text = logs(cluster, namespace, wanted.pod, wanted.container, previous=wanted.previous, tail_lines=LOG_LINES)
-        runs = texts.setdefault(wanted.pod, {}).setdefault(wanted.container, {})
-        runs["previous" if wanted.previous else "current"] = {"status": 200, "body": text}
-    return diagnose(observed.snapshot(nodes_if_allowed(cluster), texts, node_autoscaler=autoscaler))
+def _with_evidence(cluster: Cluster, namespace: str, observed: Observed, labels: Mapping[str, str]) -> Diagnosis | None:
+    """Judges again with all that can be read: nodes, logs, volumes, quotas, endpoints."""
+    selector = ",".join(f"{key}={value}" for key, value in labels.items())
+    taken = Snapshot.read(collect(cluster, namespace, selector, log_lines=LOG_LINES))
+    current = {uid_of(pod) for pod in observed.pods()}
+    return diagnose(replace(taken, pods=[pod for pod in taken.pods if uid_of(pod) in current]))
 
 
 def nodes_if_allowed(cluster: Cluster) -> list[dict[str, Any]] | None:
@@ -168,16 +157,21 @@ def _too_late(
     observed: Observed,
     last: Readiness | None,
     timeout_seconds: float,
-    autoscaler: bool,
+    labels: Mapping[str, str],
 ) -> RolloutError:
     seen = observed.workload is not None
-    found = _with_evidence(cluster, workload["metadata"]["namespace"], observed, autoscaler) if seen else None
+    found = _with_evidence(cluster, workload["metadata"]["namespace"], observed, labels) if seen else None
     doing = last.message if last else "it was never seen"
     return RolloutError(
         f"{_named(workload)} did not become ready within {timeout_seconds:.0f} s; last seen: {doing}.",
         found,
         fix="Give it longer (timeout_minutes) and run the deployment again: it goes on waiting where this run ended.",
     )
+
+
+def uid_of(thing: Mapping[str, Any]) -> str:
+    """The object's uid."""
+    return str(thing["metadata"].get("uid", ""))
 
 
 def _named(workload: Mapping[str, Any]) -> str:

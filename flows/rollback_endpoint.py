@@ -1,0 +1,55 @@
+"""Bring an endpoint back to a release that it served before."""
+
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from pydantic import Field
+
+from blocks.cluster import InferenceCluster
+from blocks.hub import HuggingFaceHub
+from blocks.store import ModelStore
+from flows.pipeline import DeployReport, Target, deploy_endpoint
+from serving.rollback import choose_release, rejection_of
+from tasks.explain import explained
+from tasks.record import load_record
+
+
+@flow(name="rollback-endpoint", flow_run_name="roll back {endpoint}")
+async def rollback_endpoint(
+    endpoint: str,
+    cluster: InferenceCluster,
+    hub: HuggingFaceHub,
+    store: ModelStore,
+    to: str = "",
+    namespace: str = "",
+    timeout_minutes: Annotated[int, Field(gt=0, le=1440, json_schema_extra={"title": "Timeout (minutes)"})] = 60,
+) -> DeployReport | State[Any]:
+    """Brings an endpoint back to a release that it served before, proved before it is switched.
+
+    The release's weights are staged still: nothing is downloaded and the Hub is not asked. Refreshes pass over the
+    commit that was rolled back from until the branch moves on.
+
+    Args:
+        endpoint: Name of the endpoint.
+        cluster: Cluster and namespace of the endpoint.
+        hub: Token and address of the Hub.
+        store: Bucket and prefix that hold staged models.
+        to: Release or commit to go back to, at least its first six characters; empty for the one before.
+        namespace: By default the cluster block's.
+        timeout_minutes: How long the workload may take to become ready.
+    """
+    target = Target(cluster=cluster, hub=hub, store=store)
+
+    async def work() -> DeployReport:
+        record = await load_record(namespace or cluster.namespace, endpoint, cluster)
+        chosen = choose_release(record, to)
+        return await deploy_endpoint(
+            chosen.spec,
+            target,
+            timeout_seconds=60.0 * timeout_minutes,
+            pinned=chosen.model,
+            rejecting=rejection_of(record, chosen),
+        )
+
+    return await explained(work())
