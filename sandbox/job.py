@@ -44,6 +44,7 @@ def run(options: RunOptions, *, keep: bool, as_json: bool) -> int:
         else:
             show(report, console)
         if keep:
+            console.print("\nRegistering the deployments of all presets …", highlight=False)
             register_deployments()
             console.print(how_to_use(running, report), highlight=False, markup=False, soft_wrap=True)
             with suppress(Signalled):
