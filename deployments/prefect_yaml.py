@@ -43,6 +43,38 @@ deployments:
       hub: {$ref: {block_document_slug: hugging-face-hub/default}}
       store: {$ref: {block_document_slug: model-store/default}}
 
+  - name: refresh-models
+    description: Bring endpoints up to date with the branches that they follow; turn its schedule on to do so daily.
+    tags: [operate]
+    entrypoint: flows.refresh_models.refresh_models
+    work_pool: *work_pool
+    parameters: *blocks
+    concurrency_limit: 1
+    schedules:
+      - {cron: "0 6 * * *", timezone: UTC, active: false}
+
+  - name: rollback-endpoint
+    description: Bring an endpoint back to a release that it served before; nothing is downloaded.
+    tags: [operate]
+    entrypoint: flows.rollback_endpoint.rollback_endpoint
+    work_pool: *work_pool
+    parameters: *blocks
+
+  - name: list-endpoints
+    description: What is deployed, in one table.
+    tags: [operate]
+    entrypoint: flows.list_endpoints.list_endpoints
+    work_pool: *work_pool
+    parameters: &cluster
+      cluster: {$ref: {block_document_slug: inference-cluster/default}}
+
+  - name: remove-endpoint
+    description: Take an endpoint away with everything that belongs to it; staged models stay.
+    tags: [operate]
+    entrypoint: flows.remove_endpoint.remove_endpoint
+    work_pool: *work_pool
+    parameters: *cluster
+
   - <<: *deploy_model
     name: any-preset
     description: Deploy a preset of the catalogue, named when the run is started.

@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.flows import Flow
 from prefect.utilities.importtools import import_object
@@ -61,8 +62,14 @@ async def _register(client: PrefectClient, entry: dict[str, Any]) -> str:
         parameter_openapi_schema=flow.parameters.model_dump(mode="json"),
         enforce_parameter_schema=True,
         pull_steps=[],
+        concurrency_limit=entry.get("concurrency_limit"),
+        schedules=[_schedule(**schedule) for schedule in entry.get("schedules", ())],
     )
     return f"{flow.name}/{entry['name']}"
+
+
+def _schedule(cron: str, timezone: str, active: bool) -> DeploymentScheduleCreate:
+    return DeploymentScheduleCreate(schedule=CronSchedule(cron=cron, timezone=timezone), active=active)
 
 
 def main() -> None:
