@@ -18,7 +18,7 @@ from flows.deploy_nim import deploy_nim
 from flows.deploy_ray_vllm import deploy_ray_vllm
 from flows.deploy_triton_vllm import deploy_triton_vllm
 from flows.deploy_vllm import deploy_vllm
-from flows.parameters import flow_parameters
+from flows.parameters import SmokeOptions, flow_parameters
 from flows.pipeline import DeployReport
 from serving.catalog import Overrides, get_preset, resolve
 from serving.spec import Framework
@@ -44,6 +44,7 @@ async def deploy_model(
     hub: HuggingFaceHub,
     store: ModelStore,
     overrides: Overrides = Overrides(),
+    smoke: SmokeOptions = SmokeOptions(),
     timeout_minutes: Annotated[int, Field(gt=0, le=1440, json_schema_extra={"title": "Timeout (minutes)"})] = 60,
     dry_run: bool = False,
 ) -> DeployReport | State[Any]:
@@ -55,23 +56,23 @@ async def deploy_model(
         hub: Token and address of the Hub.
         store: Bucket and prefix that hold staged models.
         overrides: What differs from the preset; empty fields keep its values.
+        smoke: The question that proves it, and bounds for the answer.
         timeout_minutes: How long the workload may take to become ready.
         dry_run: Show what would change and change nothing.
     """
     target = {"cluster": cluster, "hub": hub, "store": store}
-    return await explained(_deploy(preset, overrides, target, timeout_minutes, dry_run))
+    shared = {"smoke": smoke, "timeout_minutes": timeout_minutes, "dry_run": dry_run}
+    return await explained(_deploy(preset, overrides, target, shared))
 
 
-async def _deploy(
-    preset: str, overrides: Overrides, target: dict[str, Block], timeout_minutes: int, dry_run: bool
-) -> DeployReport:
+async def _deploy(preset: str, overrides: Overrides, target: dict[str, Block], shared: dict[str, Any]) -> DeployReport:
     cluster = target["cluster"]
     if overrides.namespace is None and isinstance(cluster, InferenceCluster):
         overrides = overrides.model_copy(update={"namespace": cluster.namespace})
     spec = resolve(get_preset(preset), overrides)
     parameters = flow_parameters(spec) | target
     subflow = SUBFLOWS[spec.framework]
-    state = await subflow(**parameters, timeout_minutes=timeout_minutes, dry_run=dry_run, return_state=True)
+    state = await subflow(**parameters, **shared, return_state=True)
     outcome: Any = await state.aresult(raise_on_failure=False)
     if isinstance(outcome, BaseException):
         raise outcome

@@ -9,7 +9,7 @@ from pydantic import Field
 from blocks.cluster import InferenceCluster
 from blocks.hub import HuggingFaceHub
 from blocks.store import ModelStore
-from flows.parameters import WorkloadOptions, make_spec
+from flows.parameters import SmokeOptions, WorkloadOptions, make_spec
 from flows.pipeline import DeployReport, Target, deploy_endpoint
 from serving.models import ModelSource
 from serving.spec import Accelerator, EndpointName, Framework, RayOptions, VllmOptions
@@ -28,6 +28,7 @@ async def deploy_ray_vllm(
     engine: VllmOptions = VllmOptions(),
     ray: RayOptions = RayOptions(),
     workload: WorkloadOptions = WorkloadOptions(),
+    smoke: SmokeOptions = SmokeOptions(),
     timeout_minutes: Annotated[int, Field(gt=0, le=1440, json_schema_extra={"title": "Timeout (minutes)"})] = 60,
     dry_run: bool = False,
 ) -> DeployReport | State[Any]:
@@ -44,6 +45,7 @@ async def deploy_ray_vllm(
         engine: Arguments of vLLM. What is left empty is vLLM's own default.
         ray: Ray's version, workers, autoscaling, fault tolerance and dashboard.
         workload: Pods, machines, weights, identity, autoscaling.
+        smoke: The question that proves it, and bounds for the answer.
         timeout_minutes: How long the workload may take to become ready.
         dry_run: Show what would change and change nothing.
     """
@@ -60,6 +62,6 @@ async def deploy_ray_vllm(
             options={"engine": engine, "ray": ray},
         )
         target = Target(cluster=cluster, hub=hub, store=store)
-        return await deploy_endpoint(spec, target, timeout_seconds=60.0 * timeout_minutes, dry_run=dry_run)
+        return await deploy_endpoint(spec, target, timeout_seconds=60.0 * timeout_minutes, dry_run=dry_run, smoke=smoke)
 
     return await explained(work())

@@ -9,7 +9,7 @@ from pydantic import Field
 from blocks.cluster import InferenceCluster
 from blocks.hub import HuggingFaceHub
 from blocks.store import ModelStore
-from flows.parameters import WorkloadOptions, make_spec
+from flows.parameters import SmokeOptions, WorkloadOptions, make_spec
 from flows.pipeline import DeployReport, Target, deploy_endpoint
 from serving.models import ModelSource
 from serving.spec import Accelerator, EndpointName, Framework, VllmOptions
@@ -27,6 +27,7 @@ async def deploy_triton_vllm(
     image: str = "",
     engine: VllmOptions = VllmOptions(),
     workload: WorkloadOptions = WorkloadOptions(),
+    smoke: SmokeOptions = SmokeOptions(),
     timeout_minutes: Annotated[int, Field(gt=0, le=1440, json_schema_extra={"title": "Timeout (minutes)"})] = 60,
     dry_run: bool = False,
 ) -> DeployReport | State[Any]:
@@ -42,6 +43,7 @@ async def deploy_triton_vllm(
         image: Container image; by default the project's choice for framework and accelerator.
         engine: Arguments of vLLM. What is left empty is vLLM's own default.
         workload: Pods, machines, weights, identity, autoscaling.
+        smoke: The question that proves it, and bounds for the answer.
         timeout_minutes: How long the workload may take to become ready.
         dry_run: Show what would change and change nothing.
     """
@@ -58,6 +60,6 @@ async def deploy_triton_vllm(
             options={"engine": engine},
         )
         target = Target(cluster=cluster, hub=hub, store=store)
-        return await deploy_endpoint(spec, target, timeout_seconds=60.0 * timeout_minutes, dry_run=dry_run)
+        return await deploy_endpoint(spec, target, timeout_seconds=60.0 * timeout_minutes, dry_run=dry_run, smoke=smoke)
 
     return await explained(work())

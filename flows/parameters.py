@@ -1,13 +1,16 @@
 """What all deploy flows ask for besides the model: one group of fields in the run form."""
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from blocks.cluster import InferenceCluster
 from serving.build import build_spec
 from serving.models import ModelSource
+from serving.smoke import SmokeExpectation, expectation_for
 from serving.spec import (
     SECTIONS,
     Accelerator,
@@ -40,6 +43,40 @@ class WorkloadOptions(BaseModel):
     autoscaling: Autoscaling | None = Field(default=None, description="Pods follow the load")
     pod: PodOptions = Field(default=PodOptions(), description="Scheduling, labels and draining of the pods")
     preset: str = Field(default="", description="Catalogue entry that this came from; for the record only")
+
+
+class SmokeOptions(BaseModel):
+    """The question that proves an endpoint before clients get to it. Empty fields get the project's choice."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: str = Field(default="", max_length=10_000, description="Question, or what the picture shall show")
+    expect: str = Field(default="", description="Regular expression that the answer must contain; empty: any text")
+    max_tokens: int = Field(default=64, ge=1, le=32_768, description="Longest answer, tokens")
+    max_seconds: float | None = Field(default=None, gt=0, description="Longest time for one answer, seconds")
+    min_tokens_per_second: float | None = Field(default=None, gt=0, description="Slowest stream, tokens per second")
+
+    @field_validator("expect")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"{value!r} is no regular expression: {error}") from error
+        return value
+
+
+def smoke_expectation(spec: EndpointSpec, smoke: SmokeOptions) -> SmokeExpectation:
+    """Returns the smoke test that fits the endpoint, with the user's question and bounds."""
+    own = expectation_for(spec)
+    return replace(
+        own,
+        prompt=smoke.prompt or own.prompt,
+        expect=smoke.expect,
+        max_tokens=smoke.max_tokens,
+        max_seconds=smoke.max_seconds,
+        min_tokens_per_second=smoke.min_tokens_per_second,
+    )
 
 
 def make_spec(

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from blocks.cluster import InferenceCluster
 from blocks.hub import HuggingFaceHub
 from blocks.store import ModelStore
+from flows.parameters import SmokeOptions, smoke_expectation
 from kube.connect import Cluster
 from kube.lease import HeldLease
 from serving.errors import InferenceError, RolloutError, SmokeTestError
@@ -27,10 +28,10 @@ from staging.plan import StagePlan
 from tasks.apply import Changes, apply_workload, try_workload
 from tasks.preflight import preflight
 from tasks.record import one_writer, read_record
-from tasks.release import bringing_run, current_release, promote, remove_release
-from tasks.report import report_failure, write_record
+from tasks.release import bringing_run, current_release, promote, remove_release, retire_others
+from tasks.report import picture_key, report_failure, write_record
 from tasks.secret import apply_hub_secret
-from tasks.smoke import smoke_test
+from tasks.smoke import Address, gateway, smoke_test, through_gateway
 from tasks.stage import check_model_store, pin_model, plan_staging, stage_planned
 from tasks.together import all_of
 from tasks.wait import wait_until_ready
@@ -98,6 +99,7 @@ async def deploy_endpoint(
     dry_run: bool = False,
     pinned: PinnedModel | None = None,
     rejecting: Rejected | None = None,
+    smoke: SmokeOptions = SmokeOptions(),
 ) -> DeployReport:
     """Takes the spec's model to a live, verified endpoint.
 
@@ -112,6 +114,7 @@ async def deploy_endpoint(
         dry_run: Show what would change and change nothing.
         pinned: The commit to serve; by default what the spec's revision is now.
         rejecting: A commit that refreshes shall pass over from now on.
+        smoke: The question that proves it, and bounds for the answer.
 
     Raises:
         InferenceError: With its cause and fix. Nothing half-staged is visible.
@@ -125,7 +128,8 @@ async def deploy_endpoint(
             if dry_run:
                 return await _dry_run(spec, model, cluster, clock)
             async with one_writer(spec.namespace, spec.name, cluster, wait_seconds=timeout_seconds) as lease:
-                return await _deploy(spec, model, target, cluster, timeout_seconds, clock, lease, rejecting)
+                plan = _Plan(spec, model, target, timeout_seconds, smoke_expectation(spec, smoke), rejecting)
+                return await _deploy(plan, cluster, clock, lease)
         finally:
             await asyncio.to_thread(cluster.close)
     except InferenceError as error:
@@ -133,39 +137,50 @@ async def deploy_endpoint(
         raise
 
 
-async def _deploy(
-    spec: EndpointSpec,
-    model: _Model,
-    target: Target,
-    cluster: Cluster,
-    timeout_seconds: float,
-    clock: _Clock,
-    lease: HeldLease,
-    rejecting: Rejected | None,
-) -> DeployReport:
-    staging = clock.time("stage", stage_planned(model.plan)) if model.plan else _nothing()
-    secret = apply_hub_secret(spec.token_secret, spec.namespace, target.hub, cluster)
-    result, _ = await all_of(staging, secret)
+@dataclass(frozen=True)
+class _Plan:
+    """What a deploy is to do, once everything was looked at."""
+
+    spec: EndpointSpec
+    model: _Model
+    target: Target
+    timeout_seconds: float
+    expectation: SmokeExpectation
+    rejecting: Rejected | None
+
+
+async def _deploy(plan: _Plan, cluster: Cluster, clock: _Clock, lease: HeldLease) -> DeployReport:
+    spec, pinned, staging = plan.spec, plan.model.pinned, plan.model.plan
+    secret = apply_hub_secret(spec.token_secret, spec.namespace, plan.target.hub, cluster)
+    result, _ = await all_of(clock.time("stage", stage_planned(staging)) if staging else _nothing(), secret)
     staged = result.staged if result else None
-    release = await _named_release(spec, model.pinned, staged, cluster)
-    changes, smoke = await _bring_up(spec, release, render(spec, staged, release), cluster, timeout_seconds, clock)
+    release = await _named_release(spec, pinned, staged, cluster)
+    manifests = render(spec, staged, release)
+    before = await asyncio.to_thread(read_record, spec.namespace, spec.name, cluster)
+    changes, smoke = await _bring_up(plan, release, manifests, cluster, clock)
     await asyncio.to_thread(lease.check)
-    await clock.time("promote", promote(spec, release, cluster))
+    await clock.time("promote", _switch(plan, release, manifests, before, cluster))
     moved = result.moved_bytes if result else 0
     current = ReleaseRecord(
         spec=spec,
         id=release.id,
-        model=model.pinned,
+        model=pinned,
         staged_uri=staged.uri if staged else "",
         staged_bytes=staged.total_bytes if staged else 0,
         image=spec.image,
         moved_bytes=moved,
         flow_run=str(runtime.flow_run.root_flow_run_id or runtime.flow_run.id or ""),
         deployed_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        smoke=SmokeResult(passed=True, prompt=smoke.prompt, answer=smoke.answer, seconds=smoke.seconds),
+        smoke=SmokeResult(
+            passed=True,
+            prompt=smoke.prompt,
+            answer=smoke.answer,
+            seconds=smoke.seconds,
+            first_token_seconds=smoke.first_token_seconds,
+            tokens_per_second=smoke.tokens_per_second,
+        ),
     )
-    before = await asyncio.to_thread(read_record, spec.namespace, spec.name, cluster)
-    record = before.succeeded_by(current, rejected=rejecting) if before else EndpointRecord(current=current)
+    record = before.succeeded_by(current, rejected=plan.rejecting) if before else EndpointRecord(current=current)
     await write_record(record, moved, clock.seconds, cluster)
     return DeployReport(
         record=record, moved_bytes=moved, changed=changes.changed, diff=changes.diff, seconds=clock.seconds
@@ -177,30 +192,51 @@ async def _named_release(
 ) -> Release:
     """The release, with the run that brought it up first: deploying it again changes nothing in the cluster."""
     release = release_of(spec, pinned, staged)
-    run = await asyncio.to_thread(bringing_run, release, spec.namespace, cluster)
+    run = await asyncio.to_thread(bringing_run, spec, release, cluster)
     return replace(release, run=run or str(runtime.flow_run.id or ""))
 
 
 async def _bring_up(
-    spec: EndpointSpec,
-    release: Release,
-    manifests: list[Manifest],
-    cluster: Cluster,
-    timeout_seconds: float,
-    clock: _Clock,
+    plan: _Plan, release: Release, manifests: list[Manifest], cluster: Cluster, clock: _Clock
 ) -> tuple[Changes, SmokeReport]:
     """Brings the release up beside what serves now and proves it; one that cannot be proved goes again."""
+    spec = plan.spec
     served = await asyncio.to_thread(current_release, spec, cluster)
     changes: Changes = await clock.time("apply", apply_workload(manifests, cluster))
     try:
-        await clock.time("wait", wait_until_ready(release, manifests, cluster, timeout_seconds))
-        expectation = SmokeExpectation(model=spec.served_model_name)
-        proof = smoke_test(release.name, spec.namespace, expectation, cluster)
+        await clock.time("wait", wait_until_ready(release, manifests, cluster, plan.timeout_seconds))
+        address = Address(spec.namespace, release.name)
+        proof = smoke_test(address, plan.expectation, cluster, show=picture_key(spec))
         return changes, await clock.time("smoke test", proof)
     except (RolloutError, SmokeTestError):
         if served != release.id:
-            await remove_release(spec, release, cluster)
+            await remove_release(spec, release, cluster, served=served)
         raise
+
+
+async def _switch(
+    plan: _Plan, release: Release, manifests: list[Manifest], before: EndpointRecord | None, cluster: Cluster
+) -> None:
+    """Points the endpoint at the release and takes the others away.
+
+    A gateway in front of the endpoint knows a release only after it was promoted: it is asked before the old one goes,
+    and one that does not answer there gives way to the old one again.
+    """
+    spec = plan.spec
+    served = await asyncio.to_thread(current_release, spec, cluster)
+    await promote(spec, release, cluster)
+    front = await asyncio.to_thread(gateway, spec, cluster)
+    if front is not None:
+        try:
+            await smoke_test(front, through_gateway(plan.expectation), cluster, show=picture_key(spec))
+        except SmokeTestError:
+            if served != release.id:
+                if before is not None and before.current.id == served:
+                    old = Release(endpoint=spec.name, id=served, model=before.current.model)
+                    await promote(before.spec, old, cluster)
+                await remove_release(spec, release, cluster, served=served)
+            raise
+    await retire_others(spec, release, manifests, cluster)
 
 
 async def _look_at_model(spec: EndpointSpec, target: Target, pinned: PinnedModel | None) -> _Model:

@@ -19,7 +19,13 @@ ENDPOINT_LABEL = "inference-flows/endpoint"
 
 
 class SmokeResult(BaseModel):
-    """The last smoke test: what was asked and what came back."""
+    """The last smoke test: what was asked and what came back.
+
+    Attributes:
+        seconds: Time of the whole answer.
+        first_token_seconds: Time to the first token of the same answer as a stream; None if not measured.
+        tokens_per_second: Speed of that stream; None if not measured.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -27,6 +33,8 @@ class SmokeResult(BaseModel):
     prompt: str
     answer: str
     seconds: float
+    first_token_seconds: float | None = None
+    tokens_per_second: float | None = None
 
 
 class ReleaseRecord(BaseModel):

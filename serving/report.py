@@ -1,8 +1,11 @@
 """What people read after a run, as markdown. Pure."""
 
 from collections.abc import Mapping
+from typing import Any
 
-from serving.errors import InferenceError
+from serving.calling import PORT, call_example, dashboard_example, gateway_example, logs_example
+from serving.diagnosis import Diagnosis, to_json
+from serving.errors import InferenceError, PreflightError, RolloutError, SmokeTestError
 from serving.record import EndpointRecord
 from serving.spec import EndpointSpec
 
@@ -36,48 +39,96 @@ def ready_markdown(record: EndpointRecord, moved_bytes: int, seconds: Mapping[st
 
 def failure_markdown(spec: EndpointSpec, error: InferenceError) -> str:
     """The report of a deploy that failed: what, why, and what to do."""
-    rows = {"Endpoint": f"`{spec.namespace}/{spec.name}`", "Model": spec.model.repo_id, "Code": f"`{error.code}`"}
+    rows = {
+        "Endpoint": f"`{spec.namespace}/{spec.name}`",
+        "Model": f"{spec.model.repo_id} ({spec.model.revision})",
+        "Framework": f"{spec.framework} on {spec.accelerator}",
+        "Code": f"`{error.code}`",
+    }
     if spec.preset:
         rows["Preset"] = f"`{spec.preset}`"
-    parts = [f"# {spec.name} was not deployed", f"**{error.what}**"]
-    if error.cause:
-        parts.append(f"**Likely cause.** {error.cause}")
-    if error.fix:
-        parts.append(f"**What to do.** {error.fix}")
-    parts.append(_table(rows))
+    diagnosis = error.diagnosis if isinstance(error, RolloutError) else None
+    parts = [f"# {spec.name} was not deployed"]
+    if isinstance(error, PreflightError) and len(error.problems) > 1:
+        parts += [f"{number}. {problem}" for number, problem in enumerate(error.problems, 1)]
+    else:
+        parts.append(f"**{error.what}**")
+    if diagnosis is not None:
+        parts += _diagnosis(diagnosis)
+        rows["Topic"] = diagnosis.topic.value
+    else:
+        parts += [f"**Likely cause.** {error.cause}"] if error.cause else []
+        parts += [f"**What to do.** {error.fix}"] if error.fix else []
+    if isinstance(error, SmokeTestError):
+        report = error.report
+        parts.append(f"## What it got\n\n> **{report.prompt}**\n\n{_fenced(_cut(report.answer) or '(nothing)')}")
+    parts += [_table(rows), f"## Logs\n\n```bash\n{logs_example(spec)}\n```"]
     return "\n\n".join(parts)
 
 
-def call_example(spec: EndpointSpec) -> str:
-    """Shell commands that ask the endpoint a question from outside the cluster."""
-    body = f'{{"model": "{spec.served_model_name}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
-    return (
-        f"kubectl port-forward -n {spec.namespace} svc/{spec.name} 8000\n"
-        "curl http://localhost:8000/v1/chat/completions -H 'Content-Type: application/json' \\\n"
-        f"  -d '{body}'"
-    )
+def failure_data(spec: EndpointSpec, error: InferenceError) -> dict[str, Any]:
+    """The same for programs, as plain data."""
+    found: dict[str, Any] = {
+        "endpoint": spec.name,
+        "namespace": spec.namespace,
+        "model": spec.model.repo_id,
+        "framework": spec.framework.value,
+        "accelerator": spec.accelerator.value,
+        "preset": spec.preset,
+        "code": error.code,
+        "message": str(error),
+        "what": error.what,
+        "cause": error.cause,
+        "fix": error.fix,
+    }
+    if isinstance(error, PreflightError):
+        found["problems"] = [{"code": one.code, "message": str(one)} for one in error.problems]
+    if isinstance(error, RolloutError) and error.diagnosis is not None:
+        found["diagnosis"] = to_json(error.diagnosis)
+    if isinstance(error, SmokeTestError):
+        report = error.report
+        found["smoke"] = {"prompt": report.prompt, "answer": _cut(report.answer), "problems": list(report.problems)}
+    return found
 
 
-def logs_example(spec: EndpointSpec) -> str:
-    """Shell command that shows the engine's log."""
-    return f"kubectl logs -n {spec.namespace} -l app.kubernetes.io/component={spec.name} --tail 100"
+def _diagnosis(found: Diagnosis) -> list[str]:
+    kind = "cannot heal by itself" if found.final else "may still heal by itself"
+    parts = [f"**Cause.** {found.cause}", f"`{found.category.value}` / `{found.reason}`: {kind}."]
+    if found.fixes:
+        fixes = "\n".join(f"{number}. {fix}" for number, fix in enumerate(found.fixes, 1))
+        parts.append(f"## What to do\n\n{fixes}")
+    if found.evidence:
+        parts.append("## Evidence")
+        parts += [f"`{entry.where}`\n\n{_fenced(entry.what)}" for entry in found.evidence]
+    return parts
 
 
 def _how_to_call(spec: EndpointSpec) -> str:
-    inside = f"Inside the cluster: `http://{spec.name}.{spec.namespace}.svc:8000`"
-    return (
-        f"## Call it\n\n{inside}\n\n```bash\n{call_example(spec)}\n```\n\n## Logs\n\n```bash\n{logs_example(spec)}\n```"
-    )
+    parts = [f"## Call it\n\nInside the cluster: `http://{spec.name}.{spec.namespace}.svc:{PORT}`"]
+    parts.append(f"```bash\n{call_example(spec)}\n```")
+    if front := gateway_example(spec):
+        parts.append(f"Through the AIBrix gateway:\n\n```bash\n{front}\n```")
+    if board := dashboard_example(spec):
+        parts.append(f"Ray's dashboard, then at http://localhost:8265:\n\n```bash\n{board}\n```")
+    parts.append(f"## Logs\n\n```bash\n{logs_example(spec)}\n```")
+    return "\n\n".join(parts)
 
 
 def _smoke(record: EndpointRecord) -> str:
     smoke = record.current.smoke
     if smoke is None:
         return ""
-    answer = smoke.answer.strip()
-    if len(answer) > SHOWN_ANSWER:
-        answer = answer[:SHOWN_ANSWER] + " …"
-    return f"## Smoke test ({smoke.seconds:.2f} s)\n\n> **{smoke.prompt}**\n\n{_fenced(answer)}"
+    timing = f"{smoke.seconds:.2f} s"
+    if smoke.first_token_seconds is not None:
+        timing += f", first token after {smoke.first_token_seconds:.2f} s"
+    if smoke.tokens_per_second is not None:
+        timing += f", {smoke.tokens_per_second:.1f} tokens per second"
+    return f"## Smoke test ({timing})\n\n> **{smoke.prompt}**\n\n{_fenced(_cut(smoke.answer))}"
+
+
+def _cut(answer: str) -> str:
+    text = answer.strip()
+    return text if len(text) <= SHOWN_ANSWER else text[:SHOWN_ANSWER] + " …"
 
 
 def _timings(seconds: Mapping[str, float]) -> str:

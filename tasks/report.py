@@ -12,7 +12,7 @@ from kube.apply import apply
 from kube.connect import Cluster
 from serving.errors import InferenceError
 from serving.record import EndpointRecord, to_manifest
-from serving.report import failure_markdown, ready_markdown
+from serving.report import failure_data, failure_markdown, ready_markdown
 from serving.spec import EndpointSpec
 
 
@@ -28,7 +28,8 @@ async def write_record(
         key=artifact_key(spec),
         description=f"{release.model.repo_id}@{release.model.commit[:12]} answers at {spec.namespace}/{spec.name}",
     )
-    emit_event("inference.endpoint.ready", resource=_resource(spec), payload=record.model_dump(mode="json"))
+    payload = record.model_dump(mode="json") | {"moved_bytes": moved_bytes, "step_seconds": dict(seconds)}
+    emit_event("inference.endpoint.ready", resource=_resource(spec), payload=payload)
     get_run_logger().info("%s/%s serves %s@%s", spec.namespace, spec.name, release.model.repo_id, release.model.commit)
 
 
@@ -38,13 +39,17 @@ async def report_failure(spec: EndpointSpec, error: InferenceError) -> None:
     await acreate_markdown_artifact(
         markdown=failure_markdown(spec, error), key=artifact_key(spec), description=error.what[:200]
     )
-    payload = {"code": error.code, "message": str(error), "endpoint": spec.name, "namespace": spec.namespace}
-    emit_event("inference.endpoint.failed", resource=_resource(spec), payload=payload)
+    emit_event("inference.endpoint.failed", resource=_resource(spec), payload=failure_data(spec, error))
 
 
 def artifact_key(spec: EndpointSpec) -> str:
     """Key of an endpoint's reports: their versions are its history."""
     return f"endpoint-{spec.name}"
+
+
+def picture_key(spec: EndpointSpec) -> str:
+    """Key of the pictures that an endpoint's smoke tests got."""
+    return f"endpoint-{spec.name}-picture"
 
 
 def _resource(spec: EndpointSpec) -> dict[str, str]:

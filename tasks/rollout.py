@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,27 +13,35 @@ from kube.snapshot import collect
 from kube.watch import Change, WatchEvent, watch
 from serving.diagnosis import Diagnosis, diagnose
 from serving.errors import ClusterError, RolloutError
+from serving.frameworks.labels import RELEASE_LABEL
 from serving.readiness import Readiness, current_pods, judge
-from serving.snapshot import Snapshot, name_of
+from serving.record import ENDPOINT_LABEL
+from serving.snapshot import Object, Snapshot, is_true, name_of
 from tasks.targets import watch_targets
 
 LOG_LINES = 200
-_APART = ("Pod", "Event")
 
 
 @dataclass
 class Observed:
-    """What the watch has shown so far of one workload and its surroundings."""
+    """What the watch has shown so far of one workload and its surroundings.
+
+    Attributes:
+        kind: The workload's kind.
+        name: Its name.
+        labels: Labels of the release, which tell its pods from those of the endpoint's other releases.
+    """
 
     kind: str
     name: str
+    labels: Mapping[str, str]
     objects: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
 
     def take(self, event: WatchEvent) -> None:
         """Takes in one change."""
         if event.type is Change.SYNCED:
             return
-        key = (str(event.object.get("kind") or event.target.kind), event.object["metadata"]["uid"])
+        key = (str(event.object.get("kind") or event.target.kind), uid_of(event.object))
         if event.type is Change.DELETED:
             self.objects.pop(key, None)
         else:
@@ -48,27 +56,35 @@ class Observed:
         """The workload itself; None if it is not there (yet)."""
         return next((found for found in self.of_kind(self.kind) if name_of(found) == self.name), None)
 
+    @property
     def pods(self) -> list[dict[str, Any]]:
-        """The pods of the workload's present template."""
+        """The release's pods, those of older templates included."""
+        return [pod for pod in self.of_kind("Pod") if self.is_mine(pod)]
+
+    def is_mine(self, thing: Object) -> bool:
+        """Whether something carries the release's labels."""
+        return self.labels.items() <= (thing["metadata"].get("labels") or {}).items()
+
+    def judged(self, pods: Sequence[Object]) -> list[Object]:
+        """Of these pods those that a diagnosis looks at.
+
+        That is the workload's present pods, and those of other releases that are ready: they may hold the node.
+        """
         workload = self.workload
-        return [dict(pod) for pod in current_pods(workload, self.of_kind("Pod"))] if workload else []
+        mine = current_pods(workload, [pod for pod in pods if self.is_mine(pod)]) if workload else []
+        current = {uid_of(pod) for pod in mine}
+        return [pod for pod in pods if uid_of(pod) in current or (not self.is_mine(pod) and is_true(pod, "Ready"))]
 
     def snapshot(self, *, node_autoscaler: bool = False) -> Snapshot:
-        """What the watch alone tells a diagnosis: all objects, events about these, no logs and no nodes."""
-        pods = self.pods()
-        kept = {uid_of(pod) for pod in pods}
-        shown = [one for (kind, uid), one in self.objects.items() if kind not in _APART or uid in kept]
-        about = {uid_of(one) for one in shown}
-        plurals: dict[str, list[dict[str, Any]]] = {}
-        for one in shown:
-            if one["kind"] not in _APART:
-                plurals.setdefault(f"{one['kind'].lower()}s", []).append(one)
-        return Snapshot(
-            pods=pods,
-            events=[event for event in self.of_kind("Event") if event.get("involvedObject", {}).get("uid") in about],
-            objects=plurals,
-            node_autoscaler=node_autoscaler,
-        )
+        """What the watch alone tells a diagnosis: objects and the events about them, no logs and no nodes."""
+        pods = self.judged(self.of_kind("Pod"))
+        objects: dict[str, list[Object]] = {}
+        for (kind, _), found in self.objects.items():
+            if kind not in ("Pod", "Event"):
+                objects.setdefault(f"{kind.lower()}s", []).append(found)
+        about = {uid_of(one) for shown in (pods, *objects.values()) for one in shown}
+        events = [event for event in self.of_kind("Event") if (event.get("involvedObject") or {}).get("uid") in about]
+        return Snapshot(pods=pods, events=events, objects=objects, node_autoscaler=node_autoscaler)
 
 
 def wait_for_rollout(
@@ -85,7 +101,7 @@ def wait_for_rollout(
     Args:
         cluster: Where it is.
         workload: The manifest that was applied.
-        labels: What finds its pods and all else that belongs to the release.
+        labels: The release's own (`serving.frameworks.labels.selector`).
         timeout_seconds: Longest wait.
         note: Called with every new judgement.
         stop: Ends the wait early.
@@ -99,10 +115,11 @@ def wait_for_rollout(
     """
     deadline = time.monotonic() + timeout_seconds
     metadata = workload["metadata"]
-    observed = Observed(workload["kind"], metadata["name"])
+    observed = Observed(workload["kind"], metadata["name"], labels)
     targets = watch_targets(cluster, workload, labels)
     unsynced = len(targets)
     last: Readiness | None = None
+    looked_into: Diagnosis | None = None
     autoscaler = node_autoscaler_present(cluster)
     with closing(watch(cluster, targets, deadline=deadline, stop=stop)) as changes:
         for event in changes:
@@ -111,18 +128,21 @@ def wait_for_rollout(
             current = observed.workload
             if unsynced > 0 or current is None:
                 continue
-            readiness = judge(current, observed.of_kind("Pod"))
+            readiness = judge(current, observed.pods)
             if readiness != last:
                 note(readiness)
                 last = readiness
             if readiness.ready:
                 return readiness
             suspected = diagnose(observed.snapshot(node_autoscaler=autoscaler))
-            if suspected is not None and suspected.final:
-                confirmed = _with_evidence(cluster, metadata["namespace"], observed, labels)
+            if suspected is not None and (suspected.final or (suspected.wants and suspected != looked_into)):
+                looked_into = suspected
+                confirmed = _with_evidence(cluster, metadata["namespace"], observed)
                 if confirmed is not None and confirmed.final:
                     raise RolloutError(f"{_named(workload)} cannot become ready.", confirmed)
-    raise _too_late(cluster, workload, observed, last, timeout_seconds, labels)
+    if stop.is_set():
+        raise RolloutError(f"Waiting for {_named(workload)} was ended.")
+    raise _too_late(cluster, workload, observed, last, timeout_seconds)
 
 
 def node_autoscaler_present(cluster: Cluster) -> bool:
@@ -133,12 +153,22 @@ def node_autoscaler_present(cluster: Cluster) -> bool:
         return False  # not installed, or not ours to see
 
 
-def _with_evidence(cluster: Cluster, namespace: str, observed: Observed, labels: Mapping[str, str]) -> Diagnosis | None:
-    """Judges again with all that can be read: nodes, logs, volumes, quotas, endpoints."""
-    selector = ",".join(f"{key}={value}" for key, value in labels.items())
-    taken = Snapshot.read(collect(cluster, namespace, selector, log_lines=LOG_LINES))
-    current = {uid_of(pod) for pod in observed.pods()}
-    return diagnose(replace(taken, pods=[pod for pod in taken.pods if uid_of(pod) in current]))
+def _with_evidence(cluster: Cluster, namespace: str, observed: Observed) -> Diagnosis | None:
+    """Judges again with all that can be read: nodes, logs, volumes, quotas, endpoints.
+
+    What belongs to other releases of the endpoint is not judged, but for pods that may be in the way.
+    """
+    taken = collect(cluster, namespace, f"{ENDPOINT_LABEL}={observed.labels[ENDPOINT_LABEL]}", log_lines=LOG_LINES)
+    read = Snapshot.read(taken)
+    objects = {
+        plural: [one for one in found if not _of_another(one, observed)] for plural, found in read.objects.items()
+    }
+    return diagnose(replace(read, pods=observed.judged(read.pods), objects=objects))
+
+
+def _of_another(thing: Object, observed: Observed) -> bool:
+    release = (thing["metadata"].get("labels") or {}).get(RELEASE_LABEL)
+    return release is not None and release != observed.labels[RELEASE_LABEL]
 
 
 def nodes_if_allowed(cluster: Cluster) -> list[dict[str, Any]] | None:
@@ -157,10 +187,9 @@ def _too_late(
     observed: Observed,
     last: Readiness | None,
     timeout_seconds: float,
-    labels: Mapping[str, str],
 ) -> RolloutError:
     seen = observed.workload is not None
-    found = _with_evidence(cluster, workload["metadata"]["namespace"], observed, labels) if seen else None
+    found = _with_evidence(cluster, workload["metadata"]["namespace"], observed) if seen else None
     doing = last.message if last else "it was never seen"
     return RolloutError(
         f"{_named(workload)} did not become ready within {timeout_seconds:.0f} s; last seen: {doing}.",
@@ -169,7 +198,7 @@ def _too_late(
     )
 
 
-def uid_of(thing: Mapping[str, Any]) -> str:
+def uid_of(thing: Object) -> str:
     """The object's uid."""
     return str(thing["metadata"].get("uid", ""))
 

@@ -7,6 +7,7 @@ from typing import Any
 from kube.connect import Cluster
 from kube.discovery import has_kind
 from kube.watch import WatchTarget
+from serving.record import ENDPOINT_LABEL
 from serving.spec import EndpointSpec
 from tasks.kinds import DEPLOYMENT, LEADER_WORKER_SET, NIM_CACHE, NIM_SERVICE, RAY_SERVICE, Kind, workload_kind
 
@@ -54,7 +55,8 @@ def watch_targets(cluster: Cluster, workload: Mapping[str, Any], labels: Mapping
     namespace, mine = metadata["namespace"], ",".join(f"{key}={value}" for key, value in labels.items())
     targets = [
         WatchTarget(*kind, namespace, name=metadata["name"]),
-        WatchTarget("v1", "Pod", namespace, labels=mine),
+        # Pods of the endpoint's other releases too: one of them may hold what a new one waits for.
+        WatchTarget("v1", "Pod", namespace, labels=f"{ENDPOINT_LABEL}={labels[ENDPOINT_LABEL]}"),
         WatchTarget("v1", "Event", namespace),
     ]
     for made in MADE.get(kind, ()):

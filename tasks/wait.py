@@ -11,10 +11,10 @@ from serving.frameworks.labels import selector
 from serving.frameworks.workload import Manifest
 from serving.readiness import Phase, Readiness
 from serving.release import Release
+from tasks.kinds import WORKLOADS
 from tasks.progress import ProgressBar, run_in_thread
 from tasks.rollout import wait_for_rollout
 
-WORKLOADS = frozenset({"Deployment"})
 _STAGES = (Phase.STARTING, Phase.PENDING_NODE, Phase.PULLING, Phase.FETCHING, Phase.LOADING, Phase.WARMING)
 
 
@@ -23,7 +23,7 @@ async def wait_until_ready(
     release: Release, manifests: Sequence[Manifest], cluster: Cluster, timeout_seconds: float
 ) -> Readiness:
     """Watches the workload until it serves what was applied, or can no longer do so by itself."""
-    workload = next(manifest for manifest in manifests if manifest["kind"] in WORKLOADS)
+    workload = workload_of(manifests)
     bar, log = ProgressBar("rollout"), get_run_logger()
 
     async def show(readiness: Readiness) -> None:
@@ -39,6 +39,11 @@ async def wait_until_ready(
         )
 
     return await run_in_thread(work, show)
+
+
+def workload_of(manifests: Sequence[Manifest]) -> Manifest:
+    """The manifest of the object that runs the release's pods."""
+    return next(one for one in manifests if (one["apiVersion"], one["kind"]) in WORKLOADS)
 
 
 def percent(readiness: Readiness) -> float:
