@@ -117,7 +117,7 @@ def hurried(manifest: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]
     manifest["metadata"]["namespace"] = NAMESPACE
     spec = manifest.get("spec", {})
     if manifest["kind"] == "Deployment":
-        spec["progressDeadlineSeconds"] = changes.get("deadline", 1)
+        spec["progressDeadlineSeconds"] = changes.get("deadline", 4)
     template = spec.get("template", {}).get("spec", {})
     for container in template.get("containers", []):
         env = {one["name"]: one for one in container.get("env", [])}

@@ -18,6 +18,7 @@ from cluster_harness import (
 )
 from scene_replay import normalized, scene, told
 
+from sandbox.kubernetes.controllers.operators import ANNOTATION, SIMULATED
 from sandbox.kubernetes.controllers.operators.leaderworkersets import REVISION, WORKER
 from sandbox.kubernetes.node import ImageConfig, NodeConfig
 from sandbox.kubernetes.objects.custom import served
@@ -27,15 +28,15 @@ RAY_IMAGE = ImageConfig("rayproject/*", path=Path(__file__).parents[1] / "data" 
 BIG_NODE = NodeConfig("node-a", capacity={"cpu": "8", "memory": "32Gi", "nvidia.com/gpu": "8"})
 
 
-def install(harness: Harness, group: str, kind: str, plural: str) -> Resource:
-    """Serve a custom resource of any shape."""
+def install(harness: Harness, group: str, kind: str, plural: str, *, simulated: bool = True) -> Resource:
+    """Serve a custom resource of any shape, with its operator or without."""
     anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     schema = {"type": "object", "properties": {"spec": anything, "status": anything}}
     version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
     definition = {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.{group}"},
+        "metadata": {"name": f"{plural}.{group}", "annotations": {ANNOTATION: SIMULATED} if simulated else {}},
         "spec": {
             "group": group,
             "scope": "Namespaced",
@@ -277,6 +278,25 @@ def test_an_application_that_cannot_be_imported_is_told_as_recorded(tmp_path: Pa
             theirs = str(normalized({**recorded, "lastUpdateTime": ""}))
             assert same == theirs.replace("ray-chat-7k2hq-head-x4v9d", "HEAD").replace("ray-chat-7k2hq", "CLUSTER")
             assert harness.said("CreatedRayCluster") == [f"Created RayCluster {NAMESPACE}/{name}"]
+
+    asyncio.run(main())
+
+
+def test_without_its_operator_an_object_is_only_stored() -> None:
+    async def main() -> None:
+        async with controlled_cluster(nodes=[BIG_NODE]) as (harness, _):
+            group = "leaderworkerset.x-k8s.io"
+            resource = install(harness, group, "LeaderWorkerSet", "leaderworkersets", simulated=False)
+            harness.cluster.create(resource, lws(), manager="test")
+            await asyncio.sleep(0.2)
+            assert not harness.pods()
+            assert not status_of(harness, resource)
+
+            def simulate(definition: dict[str, Any]) -> None:
+                definition["metadata"]["annotations"] = {ANNOTATION: SIMULATED}
+
+            harness.cluster.update(CRDS, "", f"leaderworkersets.{group}", simulate, manager="test")
+            await eventually(lambda: is_available(harness, resource))
 
     asyncio.run(main())
 

@@ -33,7 +33,7 @@ SCENES: dict[str, dict[str, Any]] = {
     "19a-quota-exceeded": {},
     "20-service-account-missing": {},
     "21a-pod-affinity-zone": {},
-    "22-rollout-deadlock": {"env": {"LOAD_SECONDS": "1"}, "deadline": 2},
+    "22-rollout-deadlock": {"env": {"LOAD_SECONDS": "1"}, "deadline": 4},
     "23-progress-deadline": {},
     "24a-node-not-ready-single": {"taints": [], "lose": "node-a", "env": {"LOAD_SECONDS": "1"}, "deadline": 30},
     "27-port-mismatch": {},

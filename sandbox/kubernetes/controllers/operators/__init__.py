@@ -1,8 +1,10 @@
-"""Simulated operators: controllers of custom resources, which run while their definitions are installed.
+"""Simulated operators: controllers of custom resources, which run where the definition asks for them.
 
-They start the pods that the real operators would start, run them for real, and write the status fields that the real
-ones write. What stands between is left out: there are no StatefulSets and no RayCluster objects, the pods belong to
-the custom resource itself.
+A CustomResourceDefinition with the annotation `sandbox/operator: simulated` gets its operator; without it, objects are
+only stored, as in a cluster that has the definition and no operator. Operators start the pods that the real ones would
+start, run them for real, and write the status fields that the real ones write. What stands between is left out: there
+are no StatefulSets and no RayCluster objects, the pods belong to the custom resource itself. Serve's applications are
+what the head pod's own REST interface says they are.
 """
 
 import asyncio
@@ -17,6 +19,8 @@ from sandbox.kubernetes.resources import CRDS, Resource
 
 Operator = Callable[[Cluster, Resource], Coroutine[Any, Any, None]]
 
+ANNOTATION, SIMULATED = "sandbox/operator", "simulated"
+
 OPERATORS: dict[str, Operator] = {
     "leaderworkersets.leaderworkerset.x-k8s.io": lambda cluster, kind: LeaderWorkerSets(cluster, kind).run(),
     "rayservices.ray.io": lambda cluster, kind: RayServices(cluster, kind).run(),
@@ -25,16 +29,19 @@ OPERATORS: dict[str, Operator] = {
 
 
 async def run_operators(cluster: Cluster) -> None:
-    """Run the operator of every installed definition that has one, until cancelled."""
+    """Run the operators that installed definitions ask for, until cancelled."""
     running: dict[str, asyncio.Task[None]] = {}
     specs: dict[str, Any] = {}
     async with asyncio.TaskGroup() as tasks:
         async for change, _, definition in cluster.subscribe(CRDS):
-            name = definition["metadata"]["name"]
-            if name not in OPERATORS or (change == "MODIFIED" and specs.get(name) == definition["spec"]):
+            meta = definition["metadata"]
+            name = meta["name"]
+            wanted = (meta.get("annotations") or {}).get(ANNOTATION) == SIMULATED and name in OPERATORS
+            spec = definition["spec"] if wanted and change != "DELETED" else None
+            if specs.get(name) == spec:
                 continue
+            specs[name] = spec
             if name in running:
                 running.pop(name).cancel()
-            if change != "DELETED":
-                specs[name] = definition["spec"]
+            if spec:
                 running[name] = tasks.create_task(OPERATORS[name](cluster, served(definition)[0]))
