@@ -179,8 +179,7 @@ def acquire(
             journal = _take(model, store, found)
             if journal is not None:
                 return journal, waited
-            continue
-        if found[1] != seen:
+        if found is not None and found[1] != seen:
             seen, since = found[1], time.monotonic()
         waited = True
         if waiting():
@@ -226,10 +225,11 @@ def _take(model: PinnedModel, store: StoreAccess, found: tuple[JournalEntry, str
     entry = JournalEntry(run=uuid.uuid4().hex, holder=this_process(), uploads=uploads)
     _LIVE.add(entry.run)
     etag = _put(model, store, entry, found[1] if found else "")
-    # A store that ignores conditions lets the last writer win: look who that was.
-    kept = read(model, store) if etag is not None else None
-    if kept is not None and kept[0].run == entry.run:
-        return Journal(model, store, kept[1], entry)
+    if etag is not None:
+        # A store that ignores conditions lets the last writer win: look who that was.
+        kept = read(model, store)
+        if kept is None or kept[0].run == entry.run:
+            return Journal(model, store, kept[1] if kept else etag, entry)
     _LIVE.discard(entry.run)
     return None
 
