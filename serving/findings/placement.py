@@ -87,7 +87,7 @@ def _selector(pod: Object, nodes: Sequence[Object], evidence: Evidence, *, final
     field = "instance_type" if kind == "instance-type" else "the node selector (pod.node_selector)"
     return unschedulable(
         kind,
-        f"No node carries {text}; the {len(nodes)} nodes have {', '.join(there[:5])}.",
+        f"No node carries {text}; the nodes have {', '.join(there[:5])}.",
         [evidence],
         [f"Let there be a node with {text}: {ADD_NODE}.", f"Or set {field} to what the cluster has, or leave it out."],
         final=final,
