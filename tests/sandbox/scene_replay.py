@@ -126,7 +126,7 @@ def hurried(manifest: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]
             container["env"] = list(env.values())
         for probe in ("startupProbe", "readinessProbe"):
             if probe in container:
-                container[probe] |= {"periodSeconds": 1, **changes.get(probe, {})}
+                container[probe] |= {"periodSeconds": 1, "timeoutSeconds": 30, **changes.get(probe, {})}
     if template:
         template["terminationGracePeriodSeconds"] = 1
     return manifest
@@ -195,7 +195,7 @@ async def act(harness: Harness, recording: dict[str, Any], changes: dict[str, An
     while not any("available" in one.lower() and '"availableReplicas": 1' in one for one in states(harness)):
         await asyncio.sleep(0.02)
     for entry in later:
-        new = hurried(entry["manifest"], changes)
+        new = hurried(entry["manifest"], {**changes, "deadline": changes["later_deadline"]})
         resource = resource_of(new)
 
         def change(obj: dict[str, Any], new: dict[str, Any] = new) -> None:

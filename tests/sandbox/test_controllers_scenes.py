@@ -10,7 +10,7 @@ from scene_replay import Outcome, replay
 pytestmark = pytest.mark.xdist_group("controllers-scenes")  # one fixture plays them all
 
 SCENES: dict[str, dict[str, Any]] = {
-    "01-healthy-slow-start": {"env": {"LOAD_SECONDS": "1"}},
+    "01-healthy-slow-start": {"env": {"LOAD_SECONDS": "1"}, "deadline": 60},
     "02-unschedulable-gpu-count": {},
     "03-unschedulable-node-selector": {},
     "04-untolerated-taint": {},
@@ -33,10 +33,10 @@ SCENES: dict[str, dict[str, Any]] = {
     "19a-quota-exceeded": {},
     "20-service-account-missing": {},
     "21a-pod-affinity-zone": {},
-    "22-rollout-deadlock": {"env": {"LOAD_SECONDS": "1"}, "deadline": 4},
+    "22-rollout-deadlock": {"env": {"LOAD_SECONDS": "1"}, "deadline": 60, "later_deadline": 2},
     "23-progress-deadline": {},
-    "24a-node-not-ready-single": {"taints": [], "lose": "node-a", "env": {"LOAD_SECONDS": "1"}, "deadline": 30},
-    "27-port-mismatch": {},
+    "24a-node-not-ready-single": {"taints": [], "lose": "node-a", "env": {"LOAD_SECONDS": "1"}, "deadline": 60},
+    "27-port-mismatch": {"deadline": 60},
     "29a-job-backoff-limit": {},
 }
 

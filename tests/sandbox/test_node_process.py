@@ -126,9 +126,11 @@ from sandbox.kubernetes.node.process import Command, Process
 
 async def main():
     here = Path({str(tmp_path)!r})
+    secrets = here / "secrets"
+    secrets.mkdir()
     noting = "sh -c 'touch $$; exec sleep 1000'"
     for text in (noting, f"setsid {{noting}} & sleep 1000", "trap '' TERM HUP INT; " + f"{{noting}} & wait"):
-        await Process.start(Command(["sh", "-c", text], {ENV!r}, here, here / "log"))
+        await Process.start(Command(["sh", "-c", text], {ENV!r}, here, here / "log", [secrets]))
     await asyncio.sleep(1000)
 
 asyncio.run(main())
@@ -142,6 +144,7 @@ asyncio.run(main())
         server.kill()
         server.wait()
     until(lambda: not any(alive(pid) for pid in pids))
+    until(lambda: not (tmp_path / "secrets").exists())
 
 
 def test_a_container_ends_with_its_shim(tmp_path: Path) -> None:

@@ -230,7 +230,7 @@ class ContainerRunner:
         assert prepared is not None  # probes and hooks run beside the container
         words = [prepared.mounts.rewrite(word) for word in command]
         try:
-            process = await Process.start(replace(prepared.command, argv=words, log=None))
+            process = await Process.start(replace(prepared.command, argv=words, log=None, belongings=()))
         except StartError as error:
             return EXEC_FAILED, str(error)
         try:

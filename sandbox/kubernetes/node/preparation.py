@@ -119,4 +119,5 @@ class Preparation:
         folder = mounts.working_dir(spec.get("workingDir", ""))
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-        return Prepared(Command(words, env, folder), mounts)
+        belongings = (mounts.temporary, self._pod.directory / "volumes")
+        return Prepared(Command(words, env, folder, belongings=belongings), mounts)

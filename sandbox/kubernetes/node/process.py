@@ -24,12 +24,14 @@ class Command:
         env: The whole environment.
         cwd: Working directory.
         log: File for the output, with times; None returns the first bytes of it with the exit instead.
+        belongings: Folders that are removed should the node die before the process.
     """
 
     argv: Sequence[str]
     env: Mapping[str, str]
     cwd: Path
     log: Path | None = None
+    belongings: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Process:
             "env": dict(command.env),
             "cwd": str(command.cwd),
             "log": str(command.log) if command.log else None,
+            "belongings": [str(folder) for folder in command.belongings],
         }
         try:
             _send(shim, json.dumps(spec))

@@ -4,7 +4,7 @@ The node starts this script once per container. On its standard input it gets on
 commands: `signal N` for the main process, `kill` for all of them. On its standard output it reports, one line of
 JSON each, that the process started, or could not, and how it ended. When its input closes, the node is gone,
 however it died, and everything here dies with it: the script is the reaper of all its descendants, so that not
-even a daemon that left its session escapes.
+even a daemon that left its session escapes. Nor do files stay that hold secrets.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import ctypes
 import json
 import os
 import selectors
+import shutil
 import signal
 import sys
 import time
@@ -95,7 +96,7 @@ class Shim:
         self._input = b""
         self._main = 0
         self._status: int | None = None
-        self._dying = False
+        self._dying = self._orphaned = False
         self._deadline = 0.0
         self._open: set[int] = set()
         self._selector = selectors.DefaultSelector()
@@ -120,6 +121,9 @@ class Shim:
                 key.data()
             self._reap()
         self._finish()
+        if self._orphaned:
+            for folder in spec.get("belongings") or []:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _first_line(self) -> bytes:
         while b"\n" not in self._input:
@@ -156,6 +160,7 @@ class Shim:
         data = os.read(0, CHUNK)
         if not data:
             self._selector.unregister(0)
+            self._orphaned = True
             self._die()
         *lines, self._input = (self._input + data).split(b"\n")
         for line in lines:
