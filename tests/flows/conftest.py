@@ -1,7 +1,7 @@
 """A Hub, an S3, a Kubernetes and a Prefect server for the flows' tests: once for all of them."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from sandbox.tiny_models import hub_content
 NAMESPACE = "inference"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class World:
     """The servers, and blocks that point at them."""
 
@@ -88,26 +88,28 @@ def cluster_block(kubeconfig: Path, namespace: str = NAMESPACE) -> InferenceClus
     return InferenceCluster(kubeconfig=KubernetesClusterConfig.from_file(kubeconfig), namespace=namespace)
 
 
-@pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Iterator[World]:
-    """All servers, with one GPU node."""
-    home = tmp_path_factory.mktemp("world")
+GPU_CAPACITY = {"cpu": "16", "memory": "64Gi", "pods": "110", "ephemeral-storage": "200Gi", "nvidia.com/gpu": "4"}
+NEURON_CAPACITY = {**GPU_CAPACITY, "aws.amazon.com/neuron": "4"}
+NEURON_CAPACITY.pop("nvidia.com/gpu")
+
+
+@contextmanager
+def serve_world(home: Path, **nodes: dict[str, str]) -> Iterator[World]:
+    """All servers but Prefect's.
+
+    Args:
+        home: Where they keep their files.
+        nodes: Capacity of each node, by its name.
+    """
     with ExitStack() as stack:
         hub = stack.enter_context(serve_hub(hub_content(home / "models", size=300_000)))
         s3 = stack.enter_context(serve_s3())
-        node = NodeConfig(
-            name="gpu-a",
-            capacity={
-                "cpu": "16",
-                "memory": "64Gi",
-                "pods": "110",
-                "ephemeral-storage": "200Gi",
-                "nvidia.com/gpu": "4",
-            },
-            env={"AWS_ACCESS_KEY_ID": s3.access_key, "AWS_SECRET_ACCESS_KEY": s3.secret_key},
+        keys = {"AWS_ACCESS_KEY_ID": s3.access_key, "AWS_SECRET_ACCESS_KEY": s3.secret_key}
+        machines = tuple(
+            NodeConfig(name=name.replace("_", "-"), capacity=capacity, env=keys) for name, capacity in nodes.items()
         )
         kubernetes = stack.enter_context(
-            serve_kubernetes(KubernetesConfig(state_dir=home / "kubernetes", nodes=(node,), images=default_images()))
+            serve_kubernetes(KubernetesConfig(state_dir=home / "kubernetes", nodes=machines, images=default_images()))
         )
         with from_kubeconfig(kubernetes.kubeconfig) as cluster:
             apply(cluster, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
@@ -119,6 +121,20 @@ def world(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Iter
             store=store_block(s3),
             cluster=cluster_block(kubernetes.kubeconfig),
         )
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Iterator[World]:
+    """All servers, with one GPU node."""
+    with serve_world(tmp_path_factory.mktemp("world"), gpu_a=GPU_CAPACITY) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """All servers but Prefect's, with a node for each accelerator: for what runs without flows."""
+    with serve_world(tmp_path_factory.mktemp("machines"), gpu_a=GPU_CAPACITY, neuron_a=NEURON_CAPACITY) as servers:
+        yield servers
 
 
 @pytest.fixture

@@ -1,0 +1,187 @@
+"""Frameworks, accelerators and weights sources: every possible cell is taken by a strict API server, some run."""
+
+from itertools import product
+from typing import Any
+
+import pytest
+
+from kube.apply import apply_all
+from kube.connect import from_kubeconfig
+from kube.read import list_
+from serving.combinations import not_on
+from serving.errors import InputError
+from serving.models import PinnedModel, StagedFile, StagedModel
+from serving.release import release_of
+from serving.rendering import render, render_aliases, render_endpoint
+from serving.spec import Accelerator, EndpointSpec, Framework, WeightsSource
+from tasks.kinds import KINDS, VOLUME_KINDS, kinds_of, workload_kind
+from tasks.release import point, retire, take_away
+from tests.flows.conftest import NAMESPACE, World
+from tests.flows.custom_kinds import DEFINITIONS
+from tests.flows.releases import spec_of, staged_model, trial
+
+# Where the default image cannot do what the cell asks for, the nearest one that can.
+IMAGES = {
+    (Framework.NIM, Accelerator.GPU): "nvcr.io/nim/meta/llama-3.1-8b-instruct:1.8.3",
+    (Framework.VLLM, Accelerator.GPU, WeightsSource.STREAM): "vllm/vllm-openai:v0.11.0",
+    (Framework.AIBRIX, Accelerator.GPU, WeightsSource.STREAM): "vllm/vllm-openai:v0.11.0",
+    (Framework.LWS_VLLM, Accelerator.GPU, WeightsSource.STREAM): "vllm/vllm-openai:v0.18.0",
+}
+IMPOSSIBLE = {
+    # On Neuron the engine reads directories; Triton, Diffusers, NIM and llama.cpp take what their servers can load.
+    *((framework, Accelerator.NEURON, WeightsSource.STREAM) for framework in Framework),
+    *((Framework.TRITON_VLLM, accelerator, WeightsSource.STREAM) for accelerator in Accelerator),
+    *((Framework.DIFFUSERS, accelerator, WeightsSource.STREAM) for accelerator in Accelerator),
+    *(
+        (Framework.NIM, accelerator, weights)
+        for accelerator in Accelerator
+        for weights in WeightsSource
+        if weights is not WeightsSource.HUB
+    ),
+    *(
+        (Framework.LLAMA_CPP, accelerator, weights)
+        for accelerator in Accelerator
+        for weights in (WeightsSource.STREAM, WeightsSource.HUB)
+    ),
+}
+Cell = tuple[Framework, Accelerator, WeightsSource]
+CELLS: list[Cell] = [
+    (framework, accelerator, weights)
+    for framework, accelerator, weights in product(Framework, Accelerator, WeightsSource)
+    if not not_on(framework, accelerator)
+]
+
+
+pytestmark = pytest.mark.xdist_group("machines")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def operators(machines: World) -> None:
+    """Definitions of the operators' kinds."""
+    for one in DEFINITIONS:
+        machines.kubernetes.install_crd(one)
+
+
+def cell_name(cell: Cell) -> str:
+    return "-".join(part.value for part in cell)
+
+
+def spec_for(cell: Cell, **fields: Any) -> EndpointSpec:
+    framework, accelerator, weights = cell
+    image = IMAGES.get(cell) or IMAGES.get((framework, accelerator)) or ""
+    if (framework, accelerator) == (Framework.TRITON_VLLM, Accelerator.NEURON):
+        image = "example.com/triton-vllm-neuron:25.06"
+    if framework is Framework.LLAMA_CPP:
+        fields |= {"llama_cpp": {"model_file": "model.gguf"}}
+    if framework is Framework.DIFFUSERS:
+        fields |= {"diffusers": {"pipeline": "stablediffusionxl", "width": 64, "height": 64, "packages": ()}}
+    if framework is Framework.LWS_VLLM:
+        fields = {"engine": {"pipeline_parallel_size": 1 if accelerator is Accelerator.NEURON else 2}} | fields
+    return spec_of(framework, accelerator, name=cell_name(cell)[:40], weights=weights, image=image, **fields)
+
+
+def for_framework(staged: StagedModel, spec: EndpointSpec) -> StagedModel:
+    """The staged model, with the file that llama.cpp reads."""
+    if spec.framework is not Framework.LLAMA_CPP:
+        return staged
+    return staged.model_copy(update={"files": (StagedFile(path="model.gguf", size=1000, sha256="0" * 64),)})
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=cell_name)
+def test_a_cell_is_taken_by_a_strict_api_server_or_refused_in_one_sentence(cell: Cell, machines: World) -> None:
+    if cell in IMPOSSIBLE:
+        with pytest.raises(InputError, match=f"weights={cell[2].value} does not work"):
+            spec_for(cell)
+        return
+    spec = spec_for(cell)
+    staged = None if cell[2] is WeightsSource.HUB else for_framework(staged_model(machines), spec)
+    pinned = staged.model if staged else PinnedModel(repo_id=spec.model.repo_id, revision="main", commit="a" * 40)
+    release = release_of(spec, pinned, staged)
+    manifests = [*render(spec, staged, release), render_endpoint(spec, release), *render_aliases(spec, release)]
+    kinds = {(one["apiVersion"], one["kind"]) for one in manifests}
+    assert workload_kind(spec) in kinds
+    assert kinds <= set(kinds_of(spec)) <= {*KINDS, *VOLUME_KINDS}
+    with from_kubeconfig(machines.kubernetes.kubeconfig) as cluster:
+        applied = apply_all(cluster, manifests, dry_run=True)
+        assert len(applied) == len(manifests)
+        assert not [warning for one in applied for warning in one.warnings]
+        for api_version, kind in kinds:
+            assert not list_(cluster, api_version, kind, NAMESPACE, labels=f"inference-flows/endpoint={spec.name}")
+
+
+VARIANTS: dict[str, tuple[Cell, dict[str, Any], str]] = {
+    "hpa": (
+        (Framework.VLLM, Accelerator.GPU, WeightsSource.SYNC),
+        {"autoscaling": {"by": "hpa", "max_replicas": 3}},
+        "HorizontalPodAutoscaler",
+    ),
+    "keda": (
+        (Framework.TRITON_VLLM, Accelerator.GPU, WeightsSource.SYNC),
+        {"autoscaling": {"by": "keda", "max_replicas": 3, "prometheus": "http://prometheus:9090"}},
+        "ScaledObject",
+    ),
+    "aibrix": (
+        (Framework.AIBRIX, Accelerator.GPU, WeightsSource.SYNC),
+        {"autoscaling": {"by": "aibrix", "max_replicas": 3}},
+        "PodAutoscaler",
+    ),
+    "budget": ((Framework.VLLM, Accelerator.GPU, WeightsSource.SYNC), {"replicas": 2}, "PodDisruptionBudget"),
+    "volume": ((Framework.VLLM, Accelerator.GPU, WeightsSource.MOUNT), {}, "PersistentVolume"),
+    "ray": ((Framework.RAY_VLLM, Accelerator.GPU, WeightsSource.STREAM), {}, "RayService"),
+    "lws": ((Framework.LWS_VLLM, Accelerator.GPU, WeightsSource.STREAM), {}, "LeaderWorkerSet"),
+    "operator": ((Framework.NIM, Accelerator.GPU, WeightsSource.HUB), {"nim": {"operator": True}}, "NIMService"),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_release_that_is_replaced_leaves_nothing_whatever_it_consisted_of(variant: str, machines: World) -> None:
+    """Replaced by plain vLLM: the endpoint's Services remain, and of the old release no object."""
+    cell, fields, kind = VARIANTS[variant]
+    old = spec_for(cell, **fields).model_copy(update={"name": f"old-{variant}"})
+    new = spec_of(Framework.VLLM, name=f"old-{variant}", served_model_name=f"old-{variant}", replicas=1)
+    # Pods that no node takes: the objects are what this is about.
+    old, new = (
+        spec.model_copy(update={"instance_type": "none.such", "served_model_name": spec.name}) for spec in (old, new)
+    )
+    with trial(machines, old) as before, trial(machines, new) as after:
+        cluster = before.cluster
+        before.apply()
+        point(old, before.release, cluster)
+        assert kind in {one["kind"] for one in before.manifests}
+        after.apply()
+        point(new, after.release, cluster)
+        retire(new, after.release, after.manifests, cluster)
+        left = {
+            (found, one["metadata"]["name"])
+            for api_version, found in (*KINDS, *VOLUME_KINDS)
+            for one in list_(cluster, api_version, found, "*", labels=f"inference-flows/endpoint={new.name}")
+        }
+        wanted = {(one["kind"], one["metadata"]["name"]) for one in after.manifests}
+        assert left == wanted | {("Service", new.name)}
+
+
+def test_what_a_release_renders_no_longer_goes_with_the_next_deploy(machines: World) -> None:
+    """Autoscaling changes no pod, and so no release: its autoscaler must go all the same."""
+    cell = (Framework.VLLM, Accelerator.GPU, WeightsSource.SYNC)
+    scaled = spec_for(cell, instance_type="none.such", autoscaling={"by": "hpa", "max_replicas": 3})
+    fixed = scaled.model_copy(update={"autoscaling": None})
+    with trial(machines, scaled) as before, trial(machines, fixed) as after:
+        assert before.release.id == after.release.id
+        before.apply()
+        after.apply()
+        removed = retire(fixed, after.release, after.manifests, after.cluster)
+        assert {one.kind for one in removed} == {"HorizontalPodAutoscaler", "PodDisruptionBudget"}
+
+
+def test_volumes_of_a_namesake_in_another_namespace_stay(machines: World) -> None:
+    cell = (Framework.VLLM, Accelerator.GPU, WeightsSource.MOUNT)
+    here = spec_for(cell, instance_type="none.such")
+    there = here.model_copy(update={"namespace": "default"})
+    with trial(machines, here) as mine, trial(machines, there) as theirs:
+        mine.apply()
+        theirs.apply()
+        removed = take_away(here, mine.release, mine.cluster)
+        assert "PersistentVolume" in {one.kind for one in removed}
+        label = f"inference-flows/endpoint={here.name}"
+        left = list_(mine.cluster, "v1", "PersistentVolume", labels=label)
+        assert [one["spec"]["claimRef"]["namespace"] for one in left] == ["default"]
