@@ -62,7 +62,8 @@ ENGINE: tuple[Signature, ...] = (
         "tensor-parallel",
         r"must be divisible by tensor parallel size|attention heads .*(?:divisible|divide)|"
         r"tensor parallel size \(?(\d+)\)? (?:cannot be|is|must).*(?:larger|greater|less|exceed)|"
-        r"World size \((\d+)\) is larger than the number of available|num_heads.*not divisible",
+        r"World size \((\d+)\) is larger than the number of available|num_heads.*not divisible|"
+        r"(?:AssertionError|ValueError): \d+ is not divisible by \d+",
         "The tensor parallel size suits neither the model's attention heads nor the devices that are there.",
         "Set tensor_parallel_size to a divisor of the model's attention heads, not above resources.accelerators.",
     ),
@@ -92,9 +93,25 @@ ENGINE: tuple[Signature, ...] = (
         _ENGINE,
         "argument",
         r"unrecognized arguments?: (.*)|error: argument (.*)|invalid choice: (.*)|error: invalid argument: (.*)|"
-        r"unexpected keyword argument '([^']+)'",
+        r"unexpected keyword argument '([^']+)'|supplied (chat template \S+)",
         "The engine does not accept an argument: {0}.",
         "Correct the engine's parameters (engine, extra_args): this image's engine does not know or accept it.",
+    ),
+    signature(
+        _ENGINE,
+        "quantization",
+        r"Unknown quantization method:? (\S+)|quantization method (\S+) is not supported|"
+        r"(Quantization) method specified .*does not match",
+        "The engine cannot use this quantization: {0}.",
+        "Leave engine.quantization out (the checkpoint names its own), or use an image or a GPU that supports it.",
+    ),
+    signature(
+        _ENGINE,
+        "driver",
+        r"NVIDIA driver on your system is too old|CUDA driver version is insufficient|"
+        r"unsatisfied condition: (cuda\S+)|forward compatibility was attempted",
+        "The node's NVIDIA driver is older than the image's CUDA needs.",
+        "Use nodes with a newer driver (a newer node image), or an older image.",
     ),
     signature(
         _ENGINE,
@@ -106,7 +123,7 @@ ENGINE: tuple[Signature, ...] = (
     signature(
         _ENGINE,
         "no-device",
-        r"No CUDA GPUs are available|Found no NVIDIA driver|CUDA driver version is insufficient|no CUDA-capable device|"
+        r"No CUDA GPUs are available|Found no NVIDIA driver|no CUDA-capable device|CUDA unknown error|"
         r"Failed to infer device type|No neuron device|nrt_init|NRT_FAILURE|libcuda\.so\.1: cannot open",
         "The engine finds no accelerator in its container.",
         "Use an image for this accelerator, and check the driver and the device plugin on the node.",
@@ -117,6 +134,14 @@ ENGINE: tuple[Signature, ...] = (
         r"ncclUnhandledCudaError|ncclSystemError|ncclInternalError|NCCL error|NCCL WARN.*fail",
         "The accelerators cannot talk to each other (NCCL).",
         "Raise shared_memory; over several nodes check EFA (lws.efa) and security groups.",
+    ),
+    signature(
+        _ENGINE,
+        "peers",
+        r"DistNetworkError|DistStoreError|client socket has timed out|Timed out after \d+ seconds waiting for clients",
+        "The processes of the group did not find each other in time.",
+        "See whether every pod of the group runs; over several nodes check network policies and security groups.",
+        lasting=False,
     ),
     signature(
         _ENGINE,
@@ -183,7 +208,8 @@ STACKS: tuple[Signature, ...] = (
         _MODEL,
         "files",
         r"no file named (\S+)|does not appear to have a file named (\S+)|"
-        r"No such file or directory: '(/staged-model\S*)'|Cannot find any model weights|"
+        r"No such file or directory: '(/staged-model\S*)'|No supported config format found in (\S+)|"
+        r"Cannot find any model weights|"
         r"gguf.*(?:No such file|failed to open)",
         "The model's directory lacks a file that the engine needs: {0}.",
         "Stage the model again without leaving that file out.",
@@ -196,6 +222,13 @@ STACKS: tuple[Signature, ...] = (
         "The container cannot reach a host it needs.",
         "Check the pod's route, DNS and network policies to the host in the log line.",
         lasting=False,
+    ),
+    signature(
+        Category.START,
+        "permission",
+        r"PermissionError: \[Errno 13\] Permission denied: '([^']+)'",
+        "The container's user may not use {0}.",
+        "Let the program write elsewhere (env HOME, HF_HOME), or run it as the user that its image is made for.",
     ),
     signature(
         Category.START,

@@ -19,7 +19,7 @@ HUB: tuple[Signature, ...] = (
     signature(
         _MODEL,
         "gated",
-        r"Cannot access gated repo|GatedRepoError|gated repo.*(?:401|403)|Access to model (\S+) is restricted",
+        r"access (?:to )?(?:a )?gated repo|GatedRepoError|gated repo.*(?:401|403)|Access to model (\S+) is restricted",
         "The model's repository is gated and this token's account has no access to it.",
         "Accept the licence on the model's page with the account that owns the token.",
         "Put a token of an account with access into Secret hf-token, key token.",
@@ -28,7 +28,7 @@ HUB: tuple[Signature, ...] = (
         _MODEL,
         "token",
         r"Invalid (?:credentials|username or password)|Invalid user token|LocalTokenNotFoundError|"
-        r"token (?:is|has) (?:invalid|expired)",
+        r"(?:user|access) token (?:is|has) (?:invalid|expired)",
         *_TOKEN,
     ),
     signature(
@@ -59,10 +59,19 @@ HUB: tuple[Signature, ...] = (
     signature(
         _MODEL,
         "offline",
-        r"outgoing traffic has been disabled|offline mode is enabled|LocalEntryNotFoundError",
+        r"outgoing traffic has been disabled|offline mode is enabled",
         "The engine wants a file that the staged model does not hold, and may not ask the Hub for it.",
         "Stage the model again with that file (its patterns may leave it out).",
         "Or let this endpoint ask the Hub: env HF_HUB_OFFLINE=0.",
+    ),
+    signature(
+        _MODEL,
+        "network",
+        r"LocalEntryNotFoundError|couldn't connect to 'https?://|check ?(?:out )?your (?:internet )?connection",
+        "The container cannot reach the Hub.",
+        "Serve from the staged model (weights=sync or stream) instead of the Hub.",
+        "Check the pod's route, DNS and network policies to the Hub.",
+        lasting=False,
     ),
 )
 
@@ -70,7 +79,7 @@ S3: tuple[Signature, ...] = (
     signature(
         _STORE,
         "checksum",
-        r"checksum mismatch: (\S.*?): FAILED",
+        r"checksum mismatch: (\S.*?): FAILED|computed checksums? did NOT match",
         "The staged file {0} does not hold the bytes that were verified when it was staged.",
         "Stage the model again: the prefix was changed after staging.",
     ),

@@ -430,6 +430,10 @@ LINES = {
     "argument": "api_server.py: error: unrecognized arguments: --max-model-lenn 8192",
     "compute-capability": "ValueError: Bfloat16 is only supported on GPUs with compute capability of at least 8.0.",
     "no-device": "RuntimeError: Failed to infer device type, please set the environment variable",
+    "quantization": "ValueError: Unknown quantization method: int3. Must be one of ['awq', 'fp8'].",
+    "driver": "RuntimeError: The NVIDIA driver on your system is too old (found version 11040).",
+    "peers": "torch.distributed.DistNetworkError: The client socket has timed out after 600000ms",
+    "permission": "PermissionError: [Errno 13] Permission denied: '/.cache'",
     "nccl": "torch.distributed.DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:317, unhandled system error",
     "compile": "ERROR: neuronx-cc failed with exit code 70",
     "port-in-use": "OSError: [Errno 98] Address already in use",
@@ -443,6 +447,24 @@ LINES = {
     "network": "socket.gaierror: [Errno -2] Name or service not known",
     "processor": "exec /usr/bin/vllm: exec format error",
 }
+
+
+MORE = (
+    ("OSError: You are trying to access a gated repo.\nMake sure to have access to it.\n401 Client Error.", "gated"),
+    ("huggingface_hub.errors.LocalEntryNotFoundError: An error happened. Please check your connection", "network"),
+    ("ClientError: (ExpiredToken) when calling GetObject: The provided token has expired.", "credentials"),
+    ("AssertionError: 32 is not divisible by 3", "tensor-parallel"),
+    ("sha256sum: WARNING: 1 computed checksum did NOT match", "checksum"),
+    ("ValueError: No supported config format found in /staged-model.", "files"),
+    ("ValueError: The supplied chat template (/x.jinja) looks like a file path, but it failed to open", "argument"),
+)
+
+
+@pytest.mark.parametrize(("log", "reason"), MORE)
+def test_the_same_cause_in_other_words(log: str, reason: str) -> None:
+    reading = signatures.read(log)
+    assert reading is not None
+    assert reading.signature.reason == reason
 
 
 @pytest.mark.parametrize("reason", sorted(LINES))
