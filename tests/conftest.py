@@ -37,5 +37,5 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keeps each file's tests in one process, and all that need the Prefect server in the same one."""
     for item in items:
-        server = item.get_closest_marker("server") is not None
+        server = "prefect_server" in getattr(item, "fixturenames", ())
         item.add_marker(pytest.mark.xdist_group("server" if server else item.path.name))
