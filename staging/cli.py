@@ -14,6 +14,7 @@ from staging.hub import PUBLIC_HUB
 from staging.layout import Layout
 from staging.parts import MIB
 from staging.selection import DEFAULT_IGNORE
+from staging.xet import Transport
 
 EXIT_CODES: dict[type[InferenceError], int] = {InputError: 2, HubError: 3, StoreError: 4, StagingError: 5}
 INTERRUPTED = 130
@@ -46,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     _selection(copy)
     copy.add_argument("--plan", action="store_true", help="only say what would be done")
     copy.add_argument("--memory", type=int, default=MEMORY_BUDGET // MIB, metavar="MIB", help="MiB of file contents")
+    copy.add_argument("--transport", type=Transport, choices=list(Transport), default=Transport.AUTO)
     copy.set_defaults(run=commands.copy)
 
     plan = names.add_parser("plan", help="say what staging would do", description=commands.plan.__doc__)

@@ -38,7 +38,7 @@ def copy(options: argparse.Namespace) -> int:
     if planned.staged is None:
         check_store(store)
     with ProgressLine(enabled=not options.json and sys.stderr.isatty()) as line:
-        result = stage(planned, progress=line.show, memory_budget=options.memory * MIB)
+        result = stage(planned, progress=line.show, memory_budget=options.memory * MIB, transport=options.transport)
     _say_staged(planned, result, as_json=options.json)
     return 0
 

@@ -28,6 +28,7 @@ from staging.run import Run
 from staging.spread import Spreader, Submit, local_part
 from staging.wire import CHUNK, WirePool
 from staging.work import Work
+from staging.xet import Transport, xet_reader
 
 MEMORY_BUDGET = 32 * MIB
 """Bytes of file contents held at a time by default. Everything else that a process needs is about 90 MiB."""
@@ -65,6 +66,7 @@ class _Options:
     patience: Patience
     lease: LeaseTimes
     cancel: threading.Event
+    transport: Transport
     submit: Submit | None = None
     workers: int = 0
     started: float = field(default_factory=time.monotonic)
@@ -78,6 +80,7 @@ def stage(
     patience: Patience | None = None,
     lease: LeaseTimes | None = None,
     cancel: threading.Event | None = None,
+    transport: Transport = Transport.AUTO,
     submit: Submit | None = None,
     workers: int = 4,
 ) -> StageResult:
@@ -93,6 +96,7 @@ def stage(
         patience: How long faults are put up with.
         lease: How runs on the same commit tell that another one lives.
         cancel: Ends the run when set.
+        transport: How files come from the Hub.
         submit: Gives parts of large files to other workers, which call `staging.worker.execute`; without it this
             process moves everything itself.
         workers: How many items are given out at a time.
@@ -112,6 +116,7 @@ def stage(
         patience or Patience(),
         lease or LeaseTimes(),
         cancel or threading.Event(),
+        transport,
         submit,
         workers,
     )
@@ -159,7 +164,8 @@ def _as_holder(plan: StagePlan, journal: Journal, waited: bool, options: _Option
     spreader = None
     if options.submit is not None:
         spreader = Spreader(plan, options.submit, options.workers, run.checksum, begun, run.tally, run.stop)
-    work = Work(local_part(plan) if spreader else plan, run, begun)
+    xet = xet_reader(options.transport, plan.model, plan.hub)
+    work = Work(local_part(plan) if spreader else plan, run, begun, xet)
     keeper = Keeper(journal, options.lease, lambda: [*work.streams, *(spreader.files if spreader else ())], work.fail)
     keeper.forget({start.upload.upload_id for start in begun.values()})
     work.begun = keeper.begun

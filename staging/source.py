@@ -9,7 +9,7 @@ from serving.errors import HubError
 from serving.models import PinnedModel
 from staging.hub import HubAccess, HubFile, Location, resolve, resolve_url
 from staging.hub_errors import bad_token, by_status, gated
-from staging.wire import Body, Wire, WireFault
+from staging.wire import Readable, Wire, WireFault
 
 REFUSALS = 4
 """How often in a row a freshly signed address may be refused."""
@@ -34,7 +34,7 @@ class SourceFile:
         self._location: Location | None = None
         self._refusals = 0
 
-    def open(self, wire: Wire, start: int, end: int) -> Body:
+    def open(self, wire: Wire, start: int, end: int) -> Readable:
         """Ask for a range of the file.
 
         Raises:

@@ -14,7 +14,7 @@ import threading
 import urllib.request
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Literal, Protocol
 from urllib.parse import SplitResult, urlsplit
 
 from staging.parts import MIB
@@ -172,6 +172,16 @@ class WirePool:
             for wire in self._idle:
                 wire.close()
             self._idle.clear()
+
+
+class Readable(Protocol):
+    """Bytes that arrive."""
+
+    def read_into(self, view: memoryview) -> None:
+        """Fill `view`, or raise `WireFault`."""
+
+    def close(self) -> None:
+        """Give up what was not read."""
 
 
 class Body:

@@ -20,6 +20,7 @@ from staging.sending import ContentChanged
 from staging.source import SourceFile
 from staging.stream import FileStream, StreamBroken
 from staging.uploads import ContentDiffers, UploadGone
+from staging.xet import XetFile, XetReader
 
 FILE_ATTEMPTS = 3
 """How often one file may be begun."""
@@ -44,10 +45,11 @@ class Work:
         plan: The plan.
         run: The run.
         begun: Uploads of an earlier run to continue, by path.
+        xet: Reads files that the Hub stores with Xet; None reads all by HTTP.
     """
 
-    def __init__(self, plan: StagePlan, run: Run, begun: Mapping[str, Begun]) -> None:
-        self._plan, self._run = plan, run
+    def __init__(self, plan: StagePlan, run: Run, begun: Mapping[str, Begun], xet: XetReader | None = None) -> None:
+        self._plan, self._run, self._xet = plan, run, xet
         self._changed = threading.Condition()
         self._open: dict[FileStream, int] = {}
         here = {planned.file.path for planned in plan.files}
@@ -127,6 +129,8 @@ class Work:
 
     def source(self, planned: PlannedFile) -> SourceFile:
         """Where a file is read from."""
+        if self._xet is not None and planned.file.xet_hash and planned.file.size:
+            return XetFile(self._plan.model, planned.file, self._plan.hub, self._xet)
         direct = planned.file.size <= self._run.pieces.piece
         return SourceFile(self._plan.model, planned.file, self._plan.hub, direct=direct)
 
