@@ -125,8 +125,9 @@ def serve_world(home: Path, **nodes: dict[str, str]) -> Iterator[World]:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Iterator[World]:
-    """All servers, with one GPU node."""
-    with serve_world(tmp_path_factory.mktemp("world"), gpu_a=GPU_CAPACITY) as servers:
+    """All servers, with GPU nodes enough for the endpoints that each file leaves."""
+    nodes = dict.fromkeys(("gpu_a", "gpu_b", "gpu_c", "gpu_d"), GPU_CAPACITY)
+    with serve_world(tmp_path_factory.mktemp("world"), **nodes) as servers:
         yield servers
 
 
