@@ -99,9 +99,7 @@ def test_the_pause_between_failed_pods_grows() -> None:
                 began = loop.time()
                 await next_pods(harness)
                 pauses.append(loop.time() - began)
-            assert pauses[0] + 0.01 >= 0.2
-            assert pauses[0] * 1.5 < pauses[1]
-            assert pauses[1] * 1.5 < pauses[2]
+            assert all(pause > least - 0.02 for pause, least in zip(pauses, (0.2, 0.4, 0.8), strict=True))
 
     asyncio.run(main())
 

@@ -10,7 +10,7 @@ from scene_replay import Outcome, replay
 pytestmark = pytest.mark.xdist_group("controllers-scenes")  # one fixture plays them all
 
 SCENES: dict[str, dict[str, Any]] = {
-    "01-healthy-slow-start": {"env": {"LOAD_SECONDS": "1"}, "deadline": 60},
+    "01-healthy-slow-start": {"env": {"LOAD_SECONDS": "3"}, "deadline": 60},
     "02-unschedulable-gpu-count": {},
     "03-unschedulable-node-selector": {},
     "04-untolerated-taint": {},
@@ -19,7 +19,7 @@ SCENES: dict[str, dict[str, Any]] = {
     "06d-image-never-pull": {},
     "08-secret-missing": {},
     "09-secret-key-missing": {},
-    "10a-gated-repo-403": {"env": {"LOAD_SECONDS": "1"}},
+    "10a-gated-repo-403": {"env": {"LOAD_SECONDS": "2"}},
     "13a-startup-probe-too-short-137": {
         "env": {"IGNORE_TERM": "1"},
         "startupProbe": {"failureThreshold": 1},
@@ -33,24 +33,31 @@ SCENES: dict[str, dict[str, Any]] = {
     "19a-quota-exceeded": {},
     "20-service-account-missing": {},
     "21a-pod-affinity-zone": {},
-    "22-rollout-deadlock": {"env": {"LOAD_SECONDS": "1"}, "deadline": 60, "later_deadline": 2},
+    "22-rollout-deadlock": {"env": {"LOAD_SECONDS": "3"}, "deadline": 60, "later_deadline": 5},
     "23-progress-deadline": {},
-    "24a-node-not-ready-single": {"taints": [], "lose": "node-a", "env": {"LOAD_SECONDS": "1"}, "deadline": 60},
+    "24a-node-not-ready-single": {"taints": [], "lose": "node-a", "env": {"LOAD_SECONDS": "3"}, "deadline": 60},
     "27-port-mismatch": {"deadline": 60},
     "29a-job-backoff-limit": {},
 }
 
 
+LONG = ("13a-startup-probe-too-short-137", "22-rollout-deadlock", "10a-gated-repo-403", "24a-node-not-ready-single")
+
+
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
-    """All scenes, each on a cluster of its own, at the same time."""
+    """All scenes, each on a cluster of its own, one soon after the other: they mostly wait."""
+    directory: Path = tmp_path_factory.mktemp("scenes")
+    longest_first = sorted(SCENES, key=lambda name: name not in LONG)
+
+    async def play(name: str, after: float) -> Outcome:
+        await asyncio.sleep(after)
+        return await replay(name, directory / name, SCENES[name], seconds=40)
 
     async def play_all() -> list[Outcome]:
-        directory: Path = tmp_path_factory.mktemp("scenes")
-        plays = [replay(name, directory / name, changes, seconds=40) for name, changes in SCENES.items()]
-        return await asyncio.gather(*plays)
+        return await asyncio.gather(*(play(name, place * 0.15) for place, name in enumerate(longest_first)))
 
-    return dict(zip(SCENES, asyncio.run(play_all()), strict=True))
+    return dict(zip(longest_first, asyncio.run(play_all()), strict=True))
 
 
 @pytest.mark.parametrize("name", SCENES)

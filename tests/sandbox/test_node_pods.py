@@ -229,7 +229,7 @@ def test_deleting_a_pod_is_graceful(tmp_path: Path) -> None:
     kind = sh("trap 'echo asked; exit 0' TERM; echo up; while :; do sleep 0.02; done", "kind")
     hooked = {"preStop": {"exec": {"command": ["sh", "-c", "echo drained > /dev/termination-log"]}}}
     deaf = sh("trap '' TERM; echo up; while :; do sleep 0.02; done", "deaf", lifecycle=hooked)
-    spec = pod_spec(kind, deaf, terminationGracePeriodSeconds=1)
+    spec = pod_spec(kind, deaf, terminationGracePeriodSeconds=4)
 
     async def main() -> None:
         async with running_cluster(tmp_path) as harness:
