@@ -160,7 +160,7 @@ def _as_holder(plan: StagePlan, journal: Journal, waited: bool, options: _Option
             plan.staged, reused_bytes=plan.staged.total_bytes, seconds=time.monotonic() - options.started
         )
     run = _new_run(plan, options)
-    begun = take_up(plan, run.checksum, run.pieces.piece, journal.entry.uploads)
+    plan, begun = take_up(plan, run.checksum, run.pieces.piece, journal.entry.uploads)
     spreader = None
     if options.submit is not None:
         spreader = Spreader(plan, options.submit, options.workers, run.checksum, begun, run.tally, run.stop)

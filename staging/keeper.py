@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from staging import uploads
@@ -13,7 +13,7 @@ from staging.checksum import Checksum
 from staging.hashing import can_restore
 from staging.journal import Journal, JournalUpload, LeaseTimes
 from staging.parts import part_range, part_size
-from staging.plan import PlannedFile, Source, StagePlan
+from staging.plan import PlannedFile, Source, StagePlan, verified_digest
 from staging.stream import Checkpoint
 from staging.uploads import HeldPart, OpenUpload
 
@@ -162,8 +162,12 @@ def _entry(stream: UnderWay, upload: OpenUpload) -> JournalUpload:
     )
 
 
-def take_up(plan: StagePlan, checksum: Checksum, least: int, left: tuple[JournalUpload, ...]) -> dict[str, Begun]:
+def take_up(
+    plan: StagePlan, checksum: Checksum, least: int, left: tuple[JournalUpload, ...]
+) -> tuple[StagePlan, dict[str, Begun]]:
     """Find out which uploads that an earlier run left can be continued; abort those of no use any more.
+
+    The store may have been completing an upload when that run ended, and be done by now: such a file is present.
 
     Args:
         plan: The plan.
@@ -172,7 +176,7 @@ def take_up(plan: StagePlan, checksum: Checksum, least: int, left: tuple[Journal
         left: What the journal lists.
 
     Returns:
-        What can be continued, by path.
+        The plan as it is now, and what can be continued, by path.
 
     Raises:
         StoreError: The bucket cannot be read.
@@ -183,8 +187,18 @@ def take_up(plan: StagePlan, checksum: Checksum, least: int, left: tuple[Journal
         if planned.source is Source.HUB and planned.file.size > least
     }
     with ThreadPoolExecutor(16) as pool:
-        found = pool.map(lambda upload: _continue(upload, wanted.get(upload.path), checksum, plan), left)
-        return {begun.planned.file.path: begun for begun in found if begun is not None}
+        found = list(pool.map(lambda upload: _continue(upload, wanted.get(upload.path), checksum, plan), left))
+        begun = {start.planned.file.path: start for start in found if start is not None}
+        gone = [wanted[upload.path] for upload in left if upload.path in wanted and upload.path not in begun]
+        digests = pool.map(lambda planned: verified_digest(plan.store, planned.key, planned.file), gone)
+        present = {planned.file.path: digest for planned, digest in zip(gone, digests, strict=True) if digest}
+    files = tuple(
+        replace(planned, source=Source.PRESENT, sha256=present[planned.file.path])
+        if planned.file.path in present
+        else planned
+        for planned in plan.files
+    )
+    return replace(plan, files=files), begun
 
 
 def _continue(entry: JournalUpload, planned: PlannedFile | None, checksum: Checksum, plan: StagePlan) -> Begun | None:

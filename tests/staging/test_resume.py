@@ -15,7 +15,7 @@ from serving.errors import HubError
 from serving.models import MANIFEST_NAME
 from staging.engine import StageResult, stage
 from staging.holder import this_process
-from staging.journal import JournalEntry, LeaseTimes
+from staging.journal import JournalEntry, JournalUpload, LeaseTimes
 from staging.layout import journal_key
 from staging.parts import MIN_PART
 from staging.plan import plan
@@ -173,3 +173,26 @@ def test_a_journal_that_cannot_be_read_stops_nobody(large: Place) -> None:
     model = large.pin("org/large")
     s3(large.store).put_object(Bucket="models", Key=journal_key("staged", model), Body=b"not a journal")
     check(large, stage(plan(model, large.hub, large.store)).staged.prefix)
+
+
+def test_a_file_that_the_store_completed_after_the_run_had_died_is_not_moved_again(large: Place) -> None:
+    model = large.pin("org/large")
+    planned = plan(model, large.hub, large.store)
+    stage(planned)
+    upload = JournalUpload(
+        path="a.safetensors",
+        key=f"staged/org/large/{model.commit}/a.safetensors",
+        upload_id="gone",
+        checksum="CRC32",
+        checked=True,
+        part_size=MIN_PART,
+        parts=2,
+    )
+    entry = JournalEntry(run="dead", holder=None, uploads=(upload,))
+    client = s3(large.store)
+    body = entry.model_dump_json().encode()
+    client.delete_object(Bucket="models", Key=f"staged/org/large/{model.commit}/{MANIFEST_NAME}")
+    client.put_object(Bucket="models", Key=journal_key("staged", model), Body=body)
+    result = stage(planned)
+    assert result.reused_bytes == len(LARGE["a.safetensors"])
+    check(large, result.staged.prefix)
