@@ -31,7 +31,7 @@ from tasks.record import one_writer, read_record
 from tasks.release import bringing_run, current_release, promote, remove_release, retire_others
 from tasks.report import picture_key, report_failure, write_record
 from tasks.secret import apply_hub_secret
-from tasks.smoke import Address, gateway, smoke_test, through_gateway
+from tasks.smoke import gateway, own_address, smoke_test, through_gateway
 from tasks.stage import check_model_store, pin_model, plan_staging, stage_planned
 from tasks.together import all_of
 from tasks.wait import wait_until_ready
@@ -205,7 +205,7 @@ async def _bring_up(
     changes: Changes = await clock.time("apply", apply_workload(manifests, cluster))
     try:
         await clock.time("wait", wait_until_ready(release, manifests, cluster, plan.timeout_seconds))
-        address = Address(spec.namespace, release.name)
+        address = own_address(release, spec.namespace, manifests)
         proof = smoke_test(address, plan.expectation, cluster, show=picture_key(spec))
         return changes, await clock.time("smoke test", proof)
     except (RolloutError, SmokeTestError):

@@ -20,6 +20,7 @@ from serving.snapshot import Object, Snapshot, is_true, name_of
 from tasks.targets import watch_targets
 
 LOG_LINES = 200
+EVIDENCE_ATTEMPTS = 3
 
 
 @dataclass
@@ -137,7 +138,7 @@ def wait_for_rollout(
             suspected = diagnose(observed.snapshot(node_autoscaler=autoscaler))
             if suspected is not None and (suspected.final or (suspected.wants and suspected != looked_into)):
                 looked_into = suspected
-                confirmed = _with_evidence(cluster, metadata["namespace"], observed)
+                confirmed = _confirmed(cluster, metadata["namespace"], observed)
                 if confirmed is not None and confirmed.final:
                     raise RolloutError(f"{_named(workload)} cannot become ready.", confirmed)
     if stop.is_set():
@@ -151,6 +152,18 @@ def node_autoscaler_present(cluster: Cluster) -> bool:
         return bool(list_(cluster, "karpenter.sh/v1", "NodePool", ALL_NAMESPACES))
     except ClusterError:
         return False  # not installed, or not ours to see
+
+
+def _confirmed(cluster: Cluster, namespace: str, observed: Observed) -> Diagnosis | None:
+    """Judges with evidence; an API server in trouble is asked again, and is no reason to end a rollout."""
+    for attempt in range(1, EVIDENCE_ATTEMPTS + 1):
+        try:
+            return _with_evidence(cluster, namespace, observed)
+        except ClusterError:
+            if attempt == EVIDENCE_ATTEMPTS:
+                return None
+            time.sleep(0.5 * attempt)
+    return None
 
 
 def _with_evidence(cluster: Cluster, namespace: str, observed: Observed) -> Diagnosis | None:
@@ -189,7 +202,7 @@ def _too_late(
     timeout_seconds: float,
 ) -> RolloutError:
     seen = observed.workload is not None
-    found = _with_evidence(cluster, workload["metadata"]["namespace"], observed) if seen else None
+    found = _confirmed(cluster, workload["metadata"]["namespace"], observed) if seen else None
     doing = last.message if last else "it was never seen"
     return RolloutError(
         f"{_named(workload)} did not become ready within {timeout_seconds:.0f} s; last seen: {doing}.",

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from prefect import get_run_logger, task
@@ -14,6 +15,8 @@ from kube.connect import Cluster
 from kube.proxy import request, stream
 from kube.read import list_
 from serving.errors import ClusterError, SmokeTestError
+from serving.frameworks.workload import Manifest
+from serving.release import Release
 from serving.smoke import SmokeExpectation, SmokeReport, SmokeRequest, SmokeResponse, judge, next_request
 from serving.spec import EndpointSpec, Framework
 
@@ -44,6 +47,12 @@ class Address:
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.service}"
+
+
+def own_address(release: Release, namespace: str, manifests: Sequence[Manifest]) -> Address:
+    """Where a release is reached before it is promoted: its own Service, which an operator may have made."""
+    made = [one["metadata"]["name"] for one in manifests if one["kind"] == "Service"]
+    return Address(namespace, made[0] if made else release.name)
 
 
 @task(name="smoke-test", task_run_name="smoke-test", cache_policy=NO_CACHE)

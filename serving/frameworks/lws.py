@@ -87,10 +87,17 @@ def render(spec: EndpointSpec, staged: StagedModel | None, release: Release) -> 
     }
     return [
         *weights.objects,
-        service(spec, release, DOOR),
+        _service(spec, release),
         _workload(spec, staged, release, size, templates),
         *disruption_budget(spec, release),
     ]
+
+
+def _service(spec: EndpointSpec, release: Release) -> Manifest:
+    """The release's own Service. Under the set's name its controller makes a headless one, for the pods' addresses."""
+    found = service(spec, release, DOOR)
+    found["metadata"]["name"] = f"{release.name}{DOOR.alias}"
+    return found
 
 
 def _workload(

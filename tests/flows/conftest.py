@@ -18,7 +18,10 @@ from kube.apply import apply
 from kube.connect import from_kubeconfig
 from sandbox.hub import HubServer, serve_hub
 from sandbox.images import default_images
-from sandbox.kubernetes.node.config import NodeConfig
+from sandbox.kubernetes.cluster import Cluster as SandboxCluster
+from sandbox.kubernetes.controllers.operators import ANNOTATION, SIMULATED
+from sandbox.kubernetes.node.config import ImageConfig, NodeConfig
+from sandbox.kubernetes.resources import CRDS
 from sandbox.kubernetes.server import KubernetesConfig, KubernetesServer, serve_kubernetes
 from sandbox.s3 import S3Server, serve_s3
 from sandbox.tiny_models import hub_content
@@ -88,6 +91,9 @@ def cluster_block(kubeconfig: Path, namespace: str = NAMESPACE) -> InferenceClus
     return InferenceCluster(kubeconfig=KubernetesClusterConfig.from_file(kubeconfig), namespace=namespace)
 
 
+RAY_IMAGE = ImageConfig("rayproject/*", path=Path(__file__).parents[1] / "data" / "ray_image")
+"""Ray's nodes without an engine: the head's Serve interface says that applications run, and no question is answered."""
+
 GPU_CAPACITY = {"cpu": "16", "memory": "64Gi", "pods": "110", "ephemeral-storage": "200Gi", "nvidia.com/gpu": "4"}
 NEURON_CAPACITY = {**GPU_CAPACITY, "aws.amazon.com/neuron": "4"}
 NEURON_CAPACITY.pop("nvidia.com/gpu")
@@ -109,7 +115,9 @@ def serve_world(home: Path, **nodes: dict[str, str]) -> Iterator[World]:
             NodeConfig(name=name.replace("_", "-"), capacity=capacity, env=keys) for name, capacity in nodes.items()
         )
         kubernetes = stack.enter_context(
-            serve_kubernetes(KubernetesConfig(state_dir=home / "kubernetes", nodes=machines, images=default_images()))
+            serve_kubernetes(
+                KubernetesConfig(state_dir=home / "kubernetes", nodes=machines, images=(*default_images(), RAY_IMAGE))
+            )
         )
         with from_kubeconfig(kubernetes.kubeconfig) as cluster:
             apply(cluster, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
@@ -135,7 +143,18 @@ def world(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Iter
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """All servers but Prefect's, with a node for each accelerator: for what runs without flows."""
     with serve_world(tmp_path_factory.mktemp("machines"), gpu_a=GPU_CAPACITY, neuron_a=NEURON_CAPACITY) as servers:
+        servers.kubernetes.call(run_simulated_operators)
         yield servers
+
+
+def run_simulated_operators(cluster: SandboxCluster) -> None:
+    """Lets the definitions that the sandbox ships have their operators."""
+
+    def ask_for_operator(definition: dict[str, Any]) -> None:
+        definition["metadata"]["annotations"] = {ANNOTATION: SIMULATED}
+
+    for definition in cluster.list(CRDS):
+        cluster.update(CRDS, "", definition["metadata"]["name"], ask_for_operator, manager="test")
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from staging.hub import pin
 from staging.plan import plan
 from tasks.release import take_away
 from tasks.rollout import wait_for_rollout
-from tasks.smoke import Address, ask
+from tasks.smoke import Address, ask, own_address
 from tasks.wait import workload_of
 from tests.flows.conftest import NAMESPACE, World
 
@@ -54,6 +54,7 @@ def spec_of(
 class Trial:
     """A release on its way."""
 
+    world: World
     spec: EndpointSpec
     release: Release
     manifests: list[Manifest]
@@ -75,9 +76,14 @@ class Trial:
             stop=threading.Event(),
         )
 
+    @property
+    def address(self) -> Address:
+        """The release's own Service."""
+        return own_address(self.release, self.spec.namespace, self.manifests)
+
     def ask(self) -> SmokeReport:
         """Asks as a deploy does."""
-        return ask(Address(self.spec.namespace, self.release.name), expectation_for(self.spec), self.cluster)
+        return ask(self.address, expectation_for(self.spec), self.cluster)
 
 
 @contextmanager
@@ -87,8 +93,8 @@ def trial(world: World, spec: EndpointSpec) -> Iterator[Trial]:
     pinned: PinnedModel = staged.model if staged else pin(spec.model, world.hub.access())
     release = release_of(spec, pinned, staged)
     with from_kubeconfig(world.kubernetes.kubeconfig) as cluster:
-        found = Trial(spec, release, render(spec, staged, release), cluster)
+        found = Trial(world, spec, release, render(spec, staged, release), cluster)
         try:
             yield found
         finally:
-            take_away(spec, release, cluster)
+            take_away(spec, found.release, cluster)

@@ -9,13 +9,15 @@ from kube.apply import apply_all
 from kube.connect import from_kubeconfig
 from kube.read import list_
 from serving.combinations import not_on
-from serving.errors import InputError
+from serving.diagnosis import Category
+from serving.errors import InputError, RolloutError
 from serving.models import PinnedModel, StagedFile, StagedModel
 from serving.release import release_of
 from serving.rendering import render, render_aliases, render_endpoint
 from serving.spec import Accelerator, EndpointSpec, Framework, WeightsSource
 from tasks.kinds import KINDS, VOLUME_KINDS, kinds_of, workload_kind
 from tasks.release import point, retire, take_away
+from tasks.wait import workload_of
 from tests.flows.conftest import NAMESPACE, World
 from tests.flows.custom_kinds import DEFINITIONS
 from tests.flows.releases import spec_of, staged_model, trial
@@ -50,9 +52,6 @@ CELLS: list[Cell] = [
     for framework, accelerator, weights in product(Framework, Accelerator, WeightsSource)
     if not not_on(framework, accelerator)
 ]
-
-
-pytestmark = pytest.mark.xdist_group("machines")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -185,3 +184,51 @@ def test_volumes_of_a_namesake_in_another_namespace_stay(machines: World) -> Non
         label = f"inference-flows/endpoint={here.name}"
         left = list_(mine.cluster, "v1", "PersistentVolume", labels=label)
         assert [one["spec"]["claimRef"]["namespace"] for one in left] == ["default"]
+
+
+REAL: dict[str, tuple[Cell, dict[str, Any]]] = {
+    "vllm on gpu, streamed": ((Framework.VLLM, Accelerator.GPU, WeightsSource.STREAM), {}),
+    "vllm on neuron, synced": ((Framework.VLLM, Accelerator.NEURON, WeightsSource.SYNC), {}),
+    "aibrix on gpu, synced": ((Framework.AIBRIX, Accelerator.GPU, WeightsSource.SYNC), {}),
+    "lws on gpu, streamed to two pods": ((Framework.LWS_VLLM, Accelerator.GPU, WeightsSource.STREAM), {}),
+}
+"""Cells whose pods run in the sandbox: the stand-in engine loads the staged weights and answers."""
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_release_comes_up_and_answers(name: str, machines: World) -> None:
+    cell, fields = REAL[name]
+    with trial(machines, spec_for(cell, **fields)) as running:
+        running.apply()
+        readiness = running.wait()
+        assert readiness.ready
+        assert readiness.wanted == 1
+        assert any(not seen.ready for seen in running.seen)
+        report = running.ask()
+        assert report.passed, report.problems
+        assert report.answer
+
+
+def test_a_ray_service_comes_up_and_is_not_taken_for_one_that_answers(machines: World) -> None:
+    """Ready by the operator's status; its head has no engine behind it, which the smoke test notices."""
+    with trial(machines, spec_for((Framework.RAY_VLLM, Accelerator.GPU, WeightsSource.STREAM))) as running:
+        running.apply()
+        assert running.wait().ready
+        assert {pod["kind"] for pod in running.manifests} >= {"RayService", "Service"}
+        report = running.ask()
+    assert not report.passed
+    assert "/-/routes" in " ".join(report.problems)
+
+
+def test_a_ray_application_that_fails_ends_the_wait_with_what_ray_says(machines: World) -> None:
+    spec = spec_for((Framework.RAY_VLLM, Accelerator.GPU, WeightsSource.STREAM))
+    with trial(machines, spec.model_copy(update={"name": "ray-broken"})) as running:
+        broken = workload_of(running.manifests)["spec"]
+        broken["serveConfigV2"] = broken["serveConfigV2"].replace("ray.serve.llm:build_openai_app", "broken:app")
+        running.apply()
+        with pytest.raises(RolloutError) as raised:
+            running.wait()
+    found = raised.value.diagnosis
+    assert found is not None
+    assert found.category is Category.RAY_SERVE
+    assert "broken:app" in " ".join((found.cause, *(one.what for one in found.evidence)))

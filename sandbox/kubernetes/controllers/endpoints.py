@@ -85,8 +85,9 @@ class EndpointControllers:
             if not candidates:
                 self._create_slice(service, marks, content)
                 continue
-            existing.remove(candidates[0])
-            self._update_slice(service, candidates[0], marks, content)
+            current = candidates[0]
+            existing.remove(current)
+            self._update_slice(service, current, marks, content)
         for one in existing:
             self._cluster.delete(ENDPOINTSLICES, meta["namespace"], one["metadata"]["name"])
 
