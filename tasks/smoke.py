@@ -29,8 +29,8 @@ REQUEST_SECONDS = 300.0
 PICTURE_BYTES = 3_000_000
 """Largest picture that is shown in the UI: it travels inside the artifact."""
 
-ATTEMPTS = 3
-"""Tries while the API server has not heard yet of the Service's new endpoints."""
+FIRST_ATTEMPTS, LATER_ATTEMPTS = 6, 2
+"""Tries of a request that did not reach the pods: pods are ready a little before their Service has them."""
 
 GATEWAY_NAMESPACE = "envoy-gateway-system"
 GATEWAY_LABEL = "gateway.envoyproxy.io/owning-gateway-name=aibrix-eg"
@@ -112,17 +112,18 @@ def ask(address: Address, expectation: SmokeExpectation, cluster: Cluster) -> Sm
     """Holds the smoke test's conversation through the API server's proxy and judges it."""
     responses: list[SmokeResponse] = []
     while (question := next_request(expectation, responses)) is not None:
-        responses.append(_send(address, question, cluster))
+        attempts = LATER_ATTEMPTS if responses else FIRST_ATTEMPTS
+        responses.append(_send(address, question, cluster, attempts))
     return judge(expectation, responses)
 
 
-def _send(address: Address, question: SmokeRequest, cluster: Cluster) -> SmokeResponse:
+def _send(address: Address, question: SmokeRequest, cluster: Cluster, attempts: int) -> SmokeResponse:
     started = time.monotonic()
-    for attempt in range(1, ATTEMPTS + 1):
+    for attempt in range(1, attempts + 1):
         try:
             return (_streamed if question.stream else _answered)(address, question, cluster)
         except ClusterError as error:
-            if not error.code.startswith("proxy.") or attempt == ATTEMPTS:
+            if not error.code.startswith("proxy.") or attempt == attempts:
                 return SmokeResponse(question, 0, str(error), time.monotonic() - started)
             time.sleep(0.5 * attempt)
     raise AssertionError("unreachable")

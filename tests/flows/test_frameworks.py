@@ -232,3 +232,14 @@ def test_a_ray_application_that_fails_ends_the_wait_with_what_ray_says(machines:
     assert found is not None
     assert found.category is Category.RAY_SERVE
     assert "broken:app" in " ".join((found.cause, *(one.what for one in found.evidence)))
+
+
+def test_the_pods_of_a_group_keep_the_service_that_gives_them_addresses(machines: World) -> None:
+    """Its controller makes a headless Service under the set's own name; ours must not stand in its place."""
+    with trial(machines, spec_for((Framework.LWS_VLLM, Accelerator.GPU, WeightsSource.STREAM))) as running:
+        running.apply()
+        running.wait()
+        name = workload_of(running.manifests)["metadata"]["name"]
+        made = {one["metadata"]["name"]: one for one in list_(running.cluster, "v1", "Service", NAMESPACE)}
+        assert made[name]["spec"]["clusterIP"] == "None"
+        assert made[running.address.service]["spec"]["clusterIP"] != "None"
