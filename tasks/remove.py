@@ -6,22 +6,23 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from kube.connect import Cluster
-from kube.delete import delete, delete_by_label
+from kube.delete import delete
 from serving.errors import InputError
 from serving.record import ENDPOINT_LABEL
+from tasks.kinds import KINDS, VOLUME_KINDS
 from tasks.record import lease_name
-from tasks.release import KINDS, VOLUME_KINDS
+from tasks.release import remove_labelled
 
 
 @task(name="remove-endpoint", task_run_name="remove-endpoint", cache_policy=NO_CACHE)
 async def remove_all(namespace: str, endpoint: str, cluster: Cluster) -> list[str]:
-    """Deletes all that carries the endpoint's label, the record last, and waits until it is gone.
+    """Deletes all that carries the endpoint's label and waits until it is gone.
 
     Raises:
         InputError: There is nothing of this name.
         ClusterError: Something could not be deleted.
     """
-    removed = await asyncio.to_thread(_remove, namespace, endpoint, cluster)
+    removed = await asyncio.to_thread(remove_objects, namespace, endpoint, cluster)
     for name in removed:
         get_run_logger().info("%s removed", name)
     if not removed:
@@ -33,8 +34,8 @@ async def remove_all(namespace: str, endpoint: str, cluster: Cluster) -> list[st
     return removed
 
 
-def _remove(namespace: str, endpoint: str, cluster: Cluster) -> list[str]:
-    label = f"{ENDPOINT_LABEL}={endpoint}"
-    removed = [str(gone) for gone in delete_by_label(cluster, namespace, label, (*KINDS, *VOLUME_KINDS))]
+def remove_objects(namespace: str, endpoint: str, cluster: Cluster) -> list[str]:
+    """Deletes the endpoint's objects and its lease; returns what was deleted, as messages name it."""
+    removed = remove_labelled(cluster, namespace, f"{ENDPOINT_LABEL}={endpoint}", (*KINDS, *VOLUME_KINDS))
     delete(cluster, "coordination.k8s.io/v1", "Lease", lease_name(endpoint), namespace=namespace)
-    return removed
+    return [str(gone) for gone in removed]
