@@ -1,32 +1,99 @@
 """Registers what prefect.yaml declares, over one connection: `python -m deployments.register`.
 
 The same deployments as `prefect --no-prompt deploy --all` makes, which starts over for each of them. Doing it again
-changes nothing.
+changes nothing: a deployment that is as it should be is left alone, and a schedule that a person switched on stays on.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import yaml
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, DeploymentSchedule
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.flows import Flow
 from prefect.utilities.importtools import import_object
 
-from deployments.prefect_yaml import PATH
+from deployments.prefect_yaml import PROCESS
+
+_PAGE = 200
+"""Deployments that the server answers with at a time."""
 
 
-def read(path: Path = PATH) -> list[dict[str, Any]]:
+class Outcome(StrEnum):
+    """What became of something that was declared."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A deployment on the server.
+
+    Attributes:
+        name: ``flow/deployment``.
+        outcome: What was done to it.
+        differs: What it differed in, if it was updated.
+    """
+
+    name: str
+    outcome: Outcome
+    differs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A deployment as it is to be: what prefect.yaml says, with its flow."""
+
+    entry: dict[str, Any]
+    flow: Flow[..., Any]
+
+    @property
+    def name(self) -> str:
+        """``flow/deployment``."""
+        return f"{self.flow.name}/{self.entry['name']}"
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """JSON schema of the flow's parameters."""
+        return self.flow.parameters.model_dump(mode="json")
+
+    @property
+    def limit(self) -> int | None:
+        """Runs at the same time; None for any number."""
+        found = self.entry.get("concurrency_limit") or {}
+        return found.get("limit")
+
+    @property
+    def collisions(self) -> ConcurrencyOptions | None:
+        """What becomes of a run beyond the limit."""
+        found = self.entry.get("concurrency_limit") or {}
+        strategy = found.get("collision_strategy")
+        return ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy(strategy)) if strategy else None
+
+
+def read(path: Path = PROCESS.path) -> list[dict[str, Any]]:
     """The file's deployments, its anchors resolved."""
     entries: list[dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))["deployments"]
     return entries
 
 
-async def register(entries: Sequence[dict[str, Any]], *, pool_type: str = "process") -> list[str]:
+def load(entries: Iterable[dict[str, Any]]) -> list[Wanted]:
+    """The deployments with their flows, which are imported: seconds the first time."""
+    return [Wanted(entry, import_object(entry["entrypoint"])) for entry in entries]
+
+
+async def register(entries: Sequence[dict[str, Any]], *, pool_type: str = "process") -> list[Registered]:
     """Registers the deployments and creates the work pools that they name where these are missing.
 
     Args:
@@ -34,12 +101,50 @@ async def register(entries: Sequence[dict[str, Any]], *, pool_type: str = "proce
         pool_type: Type of a work pool that is created.
 
     Returns:
-        ``flow/deployment`` of each.
+        What was done to each.
     """
+    wanted = load(entries)
     async with get_client() as client:
         for pool in sorted({entry["work_pool"]["name"] for entry in entries}):
             await _create_pool(client, pool, pool_type)
-        return [await _register(client, entry) for entry in entries]
+        there = await existing(client, wanted)
+        return [await _register(client, one, there.get(one.name)) for one in wanted]
+
+
+async def existing(client: PrefectClient, wanted: Iterable[Wanted]) -> dict[str, DeploymentResponse]:
+    """All deployments of these flows on the server, by ``flow/deployment``."""
+    names = {one.flow.name for one in wanted}
+    flows = await client.read_flows(flow_filter=FlowFilter(name=FlowFilterName(any_=sorted(names))))
+    of_flow = {flow.id: flow.name for flow in flows}
+    found: dict[str, DeploymentResponse] = {}
+    while True:
+        page = await client.read_deployments(limit=_PAGE, offset=len(found))
+        found |= {f"{one.flow_id}/{one.name}": one for one in page}
+        if len(page) < _PAGE:
+            break
+    return {f"{of_flow[one.flow_id]}/{one.name}": one for one in found.values() if one.flow_id in of_flow}
+
+
+def differences(wanted: Wanted, there: DeploymentResponse) -> list[str]:
+    """Fields in which a deployment on the server is not what it should be."""
+    entry = wanted.entry
+    limit = there.global_concurrency_limit
+    collisions = there.concurrency_options
+    pairs: dict[str, tuple[Any, Any]] = {
+        "entrypoint": (entry["entrypoint"], there.entrypoint),
+        "parameters": (entry["parameters"], there.parameters),
+        "description": (entry["description"], there.description),
+        "tags": (sorted(entry["tags"]), sorted(there.tags)),
+        "work pool": (entry["work_pool"]["name"], there.work_pool_name),
+        "job variables": (entry["work_pool"].get("job_variables", {}), there.job_variables),
+        "concurrency": (
+            (wanted.limit, wanted.collisions and wanted.collisions.collision_strategy),
+            (limit.limit if limit else None, collisions and collisions.collision_strategy),
+        ),
+        "schedules": (_timetable(_schedules(entry)), _timetable(there.schedules)),
+        "form": (wanted.schema, there.parameter_openapi_schema),
+    }
+    return [name for name, (should, is_) in pairs.items() if should != is_]
 
 
 async def _create_pool(client: PrefectClient, name: str, pool_type: str) -> None:
@@ -49,33 +154,59 @@ async def _create_pool(client: PrefectClient, name: str, pool_type: str) -> None
         return
 
 
-async def _register(client: PrefectClient, entry: dict[str, Any]) -> str:
-    flow: Flow[..., Any] = import_object(entry["entrypoint"])
+async def _register(client: PrefectClient, wanted: Wanted, there: DeploymentResponse | None) -> Registered:
+    differs = differences(wanted, there) if there else []
+    if there and not differs:
+        return Registered(wanted.name, Outcome.UNCHANGED)
+    entry = wanted.entry
+    switched_on = {one.slug for one in there.schedules if one.active} if there else set()
     await client.create_deployment(
-        flow_id=await client.create_flow(flow),
+        flow_id=await client.create_flow(wanted.flow),
         name=entry["name"],
         entrypoint=entry["entrypoint"],
         parameters=entry["parameters"],
         description=entry["description"],
         tags=entry["tags"],
         work_pool_name=entry["work_pool"]["name"],
-        parameter_openapi_schema=flow.parameters.model_dump(mode="json"),
+        job_variables=entry["work_pool"].get("job_variables"),
+        parameter_openapi_schema=wanted.schema,
         enforce_parameter_schema=True,
         pull_steps=[],
-        concurrency_limit=entry.get("concurrency_limit"),
-        schedules=[_schedule(**schedule) for schedule in entry.get("schedules", ())],
+        concurrency_limit=wanted.limit,
+        concurrency_options=wanted.collisions,
+        schedules=[
+            one.model_copy(update={"active": one.active or one.slug in switched_on}) for one in _schedules(entry)
+        ],
     )
-    return f"{flow.name}/{entry['name']}"
+    return Registered(wanted.name, Outcome.UPDATED if there else Outcome.CREATED, tuple(differs))
 
 
-def _schedule(cron: str, timezone: str, active: bool) -> DeploymentScheduleCreate:
-    return DeploymentScheduleCreate(schedule=CronSchedule(cron=cron, timezone=timezone), active=active)
+def _schedules(entry: dict[str, Any]) -> list[DeploymentScheduleCreate]:
+    return [
+        DeploymentScheduleCreate(
+            schedule=CronSchedule(cron=one["cron"], timezone=one["timezone"]),
+            active=one["active"],
+            slug=one["slug"],
+            parameters=one.get("parameters", {}),
+        )
+        for one in entry.get("schedules", ())
+    ]
+
+
+def _timetable(schedules: Sequence[DeploymentScheduleCreate | DeploymentSchedule]) -> list[tuple[Any, ...]]:
+    """When schedules run and with what, whether they are on or not."""
+    found = []
+    for one in schedules:
+        at = one.schedule
+        when = (at.cron, at.timezone) if isinstance(at, CronSchedule) else repr(at)
+        found.append((one.slug, when, one.parameters))
+    return sorted(found, key=repr)
 
 
 def main() -> None:
     """Registers everything and says what."""
-    for name in asyncio.run(register(read())):
-        print(name)
+    for one in asyncio.run(register(read())):
+        print(f"{one.name} {one.outcome}")
 
 
 if __name__ == "__main__":
