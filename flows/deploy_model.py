@@ -23,6 +23,7 @@ from flows.pipeline import DeployReport
 from serving.catalog import Overrides, get_preset, resolve
 from serving.spec import Framework
 from tasks.explain import explained
+from tasks.runs import describe_run, short, tags_of
 
 SUBFLOWS: dict[Framework, Any] = {
     Framework.VLLM: deploy_vllm,
@@ -70,10 +71,15 @@ async def _deploy(preset: str, overrides: Overrides, target: dict[str, Block], s
     if overrides.namespace is None and isinstance(cluster, InferenceCluster):
         overrides = overrides.model_copy(update={"namespace": cluster.namespace})
     spec = resolve(get_preset(preset), overrides)
+    name = f"deploy {spec.name} ({preset})"
+    await describe_run(name=name, tags=tags_of(spec))
     parameters = flow_parameters(spec) | target
     subflow = SUBFLOWS[spec.framework]
     state = await subflow(**parameters, **shared, return_state=True)
     outcome: Any = await state.aresult(raise_on_failure=False)
     if isinstance(outcome, BaseException):
         raise outcome
-    return DeployReport.model_validate(outcome)
+    report = DeployReport.model_validate(outcome)
+    if report.record is not None:
+        await describe_run(name=f"{name}: {short(report.record.current.model)}", tags=tags_of(spec))
+    return report

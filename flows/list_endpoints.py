@@ -8,13 +8,14 @@ from prefect.artifacts import acreate_table_artifact
 from prefect.client.schemas.objects import State
 
 from blocks.cluster import InferenceCluster
+from flows.naming import in_namespace
 from kube.read import ALL_NAMESPACES
 from serving.record import EndpointRecord
 from tasks.explain import explained
 from tasks.record import read_records
 
 
-@flow(name="list-endpoints")
+@flow(name="list-endpoints", flow_run_name=in_namespace("list endpoints"))
 async def list_endpoints(cluster: InferenceCluster, namespace: str = "") -> list[dict[str, str]] | State[Any]:
     """Lists the endpoints with model, commit, release and last smoke test, as a table artifact.
 

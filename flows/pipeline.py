@@ -30,6 +30,7 @@ from tasks.preflight import preflight
 from tasks.record import one_writer, read_record
 from tasks.release import bringing_run, current_release, promote, remove_release, retire_others
 from tasks.report import picture_key, report_failure, write_record
+from tasks.runs import describe_deploy
 from tasks.secret import apply_hub_secret
 from tasks.smoke import gateway, own_address, smoke_test, through_gateway
 from tasks.stage import check_model_store, pin_model, plan_staging, stage_planned
@@ -123,8 +124,9 @@ async def deploy_endpoint(
         cluster = await asyncio.to_thread(target.cluster.connect)
         try:
             clock = _Clock()
-            checks = all_of(_look_at_model(spec, target, pinned), preflight(spec, cluster))
-            model, _ = await clock.time("check", checks)
+            checks = all_of(_look_at_model(spec, target, pinned), preflight(spec, cluster), describe_deploy(spec))
+            model, *_ = await clock.time("check", checks)
+            await describe_deploy(spec, model.pinned)
             if dry_run:
                 return await _dry_run(spec, model, cluster, clock)
             async with one_writer(spec.namespace, spec.name, cluster, wait_seconds=timeout_seconds) as lease:

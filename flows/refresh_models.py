@@ -10,10 +10,13 @@ from pydantic import BaseModel, Field
 from blocks.cluster import InferenceCluster
 from blocks.hub import HuggingFaceHub
 from blocks.store import ModelStore
+from flows.naming import in_namespace
 from flows.pipeline import DeployReport, Target, deploy_endpoint
+from serving import events
 from serving.errors import InferenceError, RolloutError, SmokeTestError
 from serving.models import PinnedModel
 from serving.record import EndpointRecord
+from tasks.events import emit
 from tasks.explain import explained
 from tasks.refresh import find_outdated, reject
 
@@ -55,7 +58,7 @@ async def refresh_endpoint(
     return await explained(deploy_endpoint(record.spec, target, timeout_seconds=60.0 * timeout_minutes, pinned=newest))
 
 
-@flow(name="refresh-models")
+@flow(name="refresh-models", flow_run_name=in_namespace("refresh endpoints"))
 async def refresh_models(
     cluster: InferenceCluster,
     hub: HuggingFaceHub,
@@ -89,8 +92,11 @@ async def _refresh(namespace: str, blocks: dict[str, Any], timeout_minutes: int)
         state = await refresh_endpoint(record, newest, **blocks, timeout_minutes=timeout_minutes, return_state=True)
         if state.is_completed():
             refreshed.append(name)
+            _emit_refreshed(await state.aresult())
             continue
         failed[name] = state.message or str(state.type.value)
+        fields = events.serving(record)
+        emit(events.EndpointRefreshFailed(**fields, rejected_commit=newest.commit, message=failed[name]))
         outcome = await state.aresult(raise_on_failure=False)
         if isinstance(outcome, (RolloutError, SmokeTestError)):
             await reject(record, newest, str(outcome), blocks["cluster"])
@@ -103,6 +109,12 @@ async def _refresh(namespace: str, blocks: dict[str, Any], timeout_minutes: int)
             code="refresh.failed",
         )
     return report
+
+
+def _emit_refreshed(outcome: Any) -> None:
+    record = DeployReport.model_validate(outcome).record
+    if record is not None:
+        emit(events.refreshed(record))
 
 
 async def _show(report: RefreshReport) -> None:

@@ -10,6 +10,7 @@ from blocks.cluster import InferenceCluster
 from tasks.explain import explained
 from tasks.record import one_writer
 from tasks.remove import remove_all
+from tasks.runs import describe_run, endpoint_tag
 
 WAIT_SECONDS = 600.0
 
@@ -28,6 +29,7 @@ async def remove_endpoint(endpoint: str, cluster: InferenceCluster, namespace: s
 
     async def work() -> list[str]:
         where = namespace or cluster.namespace
+        await describe_run(tags=[endpoint_tag(endpoint), f"namespace:{where}"])
         connection = await asyncio.to_thread(cluster.connect)
         try:
             async with one_writer(where, endpoint, connection, wait_seconds=WAIT_SECONDS):

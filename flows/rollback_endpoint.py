@@ -10,9 +10,12 @@ from blocks.cluster import InferenceCluster
 from blocks.hub import HuggingFaceHub
 from blocks.store import ModelStore
 from flows.pipeline import DeployReport, Target, deploy_endpoint
+from serving.events import rolled_back
 from serving.rollback import choose_release, rejection_of
+from tasks.events import emit
 from tasks.explain import explained
 from tasks.record import load_record
+from tasks.runs import describe_run, endpoint_tag
 
 
 @flow(name="rollback-endpoint", flow_run_name="roll back {endpoint}")
@@ -42,14 +45,18 @@ async def rollback_endpoint(
     target = Target(cluster=cluster, hub=hub, store=store)
 
     async def work() -> DeployReport:
+        await describe_run(tags=[endpoint_tag(endpoint)])
         record = await load_record(namespace or cluster.namespace, endpoint, cluster)
         chosen = choose_release(record, to)
-        return await deploy_endpoint(
+        report = await deploy_endpoint(
             chosen.spec,
             target,
             timeout_seconds=60.0 * timeout_minutes,
             pinned=chosen.model,
             rejecting=rejection_of(record, chosen),
         )
+        if report.record is not None:
+            emit(rolled_back(report.record))
+        return report
 
     return await explained(work())

@@ -10,6 +10,7 @@ from blocks.hub import HuggingFaceHub
 from blocks.store import ModelStore
 from serving.models import ModelSource, StagedModel
 from tasks.explain import explained
+from tasks.runs import describe_run, short
 from tasks.stage import check_model_store, pin_model, plan_staging, stage_planned
 from tasks.together import all_of
 
@@ -48,5 +49,6 @@ async def stage_model(
 
 async def _stage(model: ModelSource, hub: HuggingFaceHub, store: ModelStore) -> StageReport:
     pinned, _ = await all_of(pin_model(model, hub), check_model_store(store))
+    await describe_run(name=f"stage {short(pinned)}", tags=[f"model:{model.repo_id}", f"commit:{pinned.commit[:12]}"])
     result = await stage_planned(await plan_staging(pinned, hub, store))
     return StageReport(staged=result.staged, moved_bytes=result.moved_bytes, seconds=result.seconds)

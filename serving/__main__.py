@@ -16,6 +16,8 @@ from serving.catalog import Overrides, get_preset, load_presets, resolve
 from serving.chart import read_values, require_mapping
 from serving.diagnosis import diagnose, to_json, to_text
 from serving.errors import InferenceError, InputError
+from serving.event_reference import reference
+from serving.events import EVENTS
 from serving.explain import input_error, problems
 from serving.frameworks.images import split_reference
 from serving.models import COMMIT, PinnedModel, RepoId, StagedFile, StagedModel
@@ -70,7 +72,17 @@ def _parser() -> argparse.ArgumentParser:
     imported.add_argument("--name", default="", help="name of the preset; by default the file's")
     imported.add_argument("--strict", action="store_true", help="fail if a parameter is not understood")
     imported.set_defaults(run=_import_values)
+    told = commands.add_parser("events", help="what the flows tell Prefect's event system, with all fields")
+    told.add_argument("--json", action="store_true", help="print the payloads' JSON schemas")
+    told.set_defaults(run=_events)
     return parser
+
+
+def _events(options: argparse.Namespace) -> None:
+    if options.json:
+        print(json.dumps({name: event.model_json_schema() for name, event in EVENTS.items()}, indent=1))
+    else:
+        print(reference(), end="")
 
 
 def _catalog(options: argparse.Namespace) -> None:

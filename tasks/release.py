@@ -13,6 +13,7 @@ from kube.connect import Cluster
 from kube.delete import Removed, delete, delete_by_label
 from kube.discovery import has_kind
 from kube.read import get, list_
+from serving.events import promoted
 from serving.frameworks.labels import RELEASE_LABEL, RUN_LABEL
 from serving.frameworks.workload import Manifest
 from serving.preflight import plural
@@ -20,6 +21,7 @@ from serving.record import ENDPOINT_LABEL
 from serving.release import Release
 from serving.rendering import render_aliases, render_endpoint
 from serving.spec import EndpointSpec
+from tasks.events import emit
 from tasks.kinds import KINDS, VOLUME, VOLUME_KINDS, Kind, kinds_of, shared_kinds, workload_kind
 
 __all__ = [
@@ -50,9 +52,12 @@ def bringing_run(spec: EndpointSpec, release: Release, cluster: Cluster) -> str:
 @task(name="promote", task_run_name="promote", cache_policy=NO_CACHE)
 async def promote(spec: EndpointSpec, release: Release, cluster: Cluster) -> list[Applied]:
     """Points the endpoint's Service, and the names that users of the chart know it by, at the release."""
+    before = await asyncio.to_thread(current_release, spec, cluster)
     applied = await asyncio.to_thread(point, spec, release, cluster)
     for one in applied:
         get_run_logger().info("%s %s: release %s", one.name, one.outcome.value, release.id)
+    if before != release.id:
+        emit(promoted(spec, release.model, release.id, before))
     return applied
 
 

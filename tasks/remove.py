@@ -8,7 +8,9 @@ from prefect.cache_policies import NO_CACHE
 from kube.connect import Cluster
 from kube.delete import delete
 from serving.errors import InputError
+from serving.events import EndpointRemoved
 from serving.record import ENDPOINT_LABEL
+from tasks.events import emit
 from tasks.kinds import KINDS, VOLUME_KINDS
 from tasks.record import lease_name
 from tasks.release import remove_labelled
@@ -31,6 +33,7 @@ async def remove_all(namespace: str, endpoint: str, cluster: Cluster) -> list[st
             fix="List the endpoints (list-endpoints) and check name and namespace.",
             code="endpoint.unknown",
         )
+    emit(EndpointRemoved(endpoint=endpoint, namespace=namespace, objects=removed))
     return removed
 
 

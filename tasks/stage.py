@@ -11,12 +11,16 @@ from prefect.cache_policies import NO_CACHE
 
 from blocks.hub import HuggingFaceHub
 from blocks.store import ModelStore
+from serving.events import ModelStaged
+from serving.lineage import hub_key, staged_key
 from serving.models import ModelSource, PinnedModel
 from staging.engine import StageResult, stage
 from staging.hub import pin
 from staging.plan import StagePlan, plan
 from staging.progress import StageProgress
 from staging.store import check_store
+from tasks.assets import making
+from tasks.events import emit
 from tasks.progress import ProgressBar, run_in_thread
 
 
@@ -48,9 +52,16 @@ async def plan_staging(pinned: PinnedModel, hub: HuggingFaceHub, store: ModelSto
     return planned
 
 
-@task(name="stage-model", task_run_name="stage-model", cache_policy=NO_CACHE)
 async def stage_planned(planned: StagePlan) -> StageResult:
-    """Moves what the plan says, every byte verified before it is visible."""
+    """Moves what the plan says, every byte verified before it is visible; a model that is new there is told."""
+    if planned.staged is not None:
+        return await _stage(planned)
+    made, source = staged_key(planned.uri), hub_key(planned.model)
+    return await making(_stage, made, source, title=f"{planned.model.repo_id} in {planned.uri}")(planned)
+
+
+@task(name="stage-model", task_run_name="stage-model", cache_policy=NO_CACHE)
+async def _stage(planned: StagePlan) -> StageResult:
     bar = ProgressBar("staging")
 
     async def show(progress: StageProgress) -> None:
@@ -64,7 +75,23 @@ async def stage_planned(planned: StagePlan) -> StageResult:
     get_run_logger().info(
         "Staged %s: %s moved in %.1f s", result.staged.uri, in_bytes(result.moved_bytes), result.seconds
     )
+    if planned.staged is None:
+        emit(_staged(result))
     return result
+
+
+def _staged(result: StageResult) -> ModelStaged:
+    staged = result.staged
+    return ModelStaged(
+        model=staged.model.repo_id,
+        revision=staged.model.revision,
+        commit=staged.model.commit,
+        uri=staged.uri,
+        files=len(staged.files),
+        bytes=staged.total_bytes,
+        moved_bytes=result.moved_bytes,
+        seconds=result.seconds,
+    )
 
 
 def progress_text(progress: StageProgress) -> str:

@@ -17,9 +17,11 @@ from kube.connect import from_kubeconfig
 from kube.proxy import request
 from sandbox.tiny_models import add_revision
 from serving.catalog import Overrides
+from serving.events import EndpointRemoved
 from serving.record import EndpointRecord
 from tasks.record import read_record
 from tests.flows.conftest import World, cluster_block
+from tests.flows.told import events_about, runs_with_tag, validated, wait_for_events
 
 pytestmark = pytest.mark.server
 REPO = "NousResearch/Llama-3.2-1B"
@@ -98,3 +100,52 @@ def test_refreshed_rolled_back_listed_and_removed(place: World, tmp_path: Path) 
     again = asyncio.run(remove_endpoint("follow", place.cluster, return_state=True))
     assert again.is_failed()
     assert "no endpoint follow" in (again.message or "")
+
+    the_life_was_told(first, second)
+
+
+def the_life_was_told(first: EndpointRecord, second: EndpointRecord) -> None:
+    """Events of the endpoint, each as its schema says; its lineage; names and tags of its runs."""
+    told = wait_for_events(f"inference.endpoint.{SPACE}.follow", lambda names: names[-1:] == [EndpointRemoved.name])
+    served = ["inference.endpoint.promoted", "inference.endpoint.ready"]
+    assert [event["event"] for event in told] == [
+        *served,
+        *served,
+        "inference.endpoint.refreshed",
+        *served,
+        "inference.endpoint.rolled-back",
+        EndpointRemoved.name,
+    ]
+    commits = [getattr(validated(event), "commit", "") for event in told]
+    old, new = first.current.model.commit, second.current.model.commit
+    assert commits == [old, old, new, new, new, old, old, old, ""]
+
+    staged = [validated(event) for event in events_about(f"inference.model.{REPO}")]
+    assert {old, new} <= {getattr(event, "commit", "") for event in staged}
+    assert lineage(second.current.staged_uri) == {f"huggingface://{REPO}@{new}"}
+    made_from = lineage(f"kubernetes://*/{SPACE}/follow")
+    assert made_from == {first.current.staged_uri, second.current.staged_uri}
+
+    names = [run["name"] for run in runs_with_tag("endpoint:follow")]
+    assert names == [
+        f"deploy follow (llama-32-1b-vllm): {REPO}@{old[:12]}",
+        f"deploy follow (gpu): {REPO}@{old[:12]}",
+        f"refresh follow to {new}",
+        f"roll back follow: {REPO}@{old[:12]}",
+        "remove follow",
+        "remove follow",
+    ]
+
+
+def lineage(made: str) -> set[str]:
+    """Keys of the assets that an asset was made from; of its key the cluster may be left open."""
+    head, _, tail = made.partition("*")
+    events = wait_for_events(f"{head}*", lambda names: "prefect.asset.materialization.succeeded" in names)
+    return {
+        one["prefect.resource.id"]
+        for event in events
+        if event["resource"]["prefect.resource.id"].endswith(tail)
+        and event["event"] == "prefect.asset.materialization.succeeded"
+        for one in event["related"]
+        if one["prefect.resource.role"] == "asset"
+    }
