@@ -8,6 +8,7 @@ from serving.frameworks.arguments import flag, options_from_arguments
 from serving.frameworks.defaults import default_image
 from serving.frameworks.groups import group_size
 from serving.frameworks.images import EngineImage, Family, engine_image
+from serving.frameworks.monitor import has_metrics
 from serving.frameworks.neuron import neuron_cores
 from serving.instances import instance_types
 from serving.options import DiffusersOptions
@@ -96,6 +97,8 @@ def impossibilities(spec: EndpointSpec) -> Iterator[str]:
     yield from _sections(spec)
     yield from _extra_arguments(spec)
     yield from _autoscaling(spec)
+    if spec.pod.monitor and not has_metrics(spec):
+        yield "pod.monitor needs metrics, and a NIM that makes pictures has none for Prometheus; leave it out."
     if spec.framework is Framework.AIBRIX and spec.served_model_name != spec.name:
         yield (
             f"served_model_name is {spec.served_model_name!r}, AIBrix routes by it and wants the endpoint's own name: "

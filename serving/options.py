@@ -215,6 +215,11 @@ class PodOptions(BaseModel):
     annotations: dict[str, str] = Field(default={}, description="Further annotations of the pods")
     labels: dict[str, str] = Field(default={}, description="Further labels of the pods")
     service_annotations: dict[str, str] = Field(default={}, description="Annotations of the Service")
+    monitor: bool = Field(default=False, description="PodMonitor for the Prometheus operator, which must be installed")
+    monitor_labels: dict[str, str] = Field(
+        default={}, description="Labels by which Prometheus chooses PodMonitors, for example release: prometheus"
+    )
+    monitor_seconds: int = Field(default=30, ge=1, le=3600, description="Seconds between two scrapes")
     drain_seconds: int = Field(default=10, ge=0, le=600, description="A terminating pod still answers so long")
     termination_seconds: int = Field(default=120, ge=1, le=3600, description="Time for requests in flight, in all")
 

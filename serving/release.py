@@ -17,7 +17,7 @@ _NOT_IN_PODS: dict[str, Any] = {
     "replicas": True,
     "preset": True,
     "autoscaling": True,
-    "pod": {"service_annotations"},
+    "pod": {"service_annotations", "monitor", "monitor_labels", "monitor_seconds"},
 }
 _ENDPOINT_PART = 36
 """Letters of the endpoint's name in the release's: a RayService may have 47 in all."""
@@ -53,6 +53,8 @@ def release_of(spec: EndpointSpec, model: PinnedModel, staged: StagedModel | Non
     that a new field of a later version renames nothing.
     """
     document = spec.model_dump(mode="json", exclude=_NOT_IN_PODS, exclude_defaults=True)
+    # A group of which only fields that pods do not notice are set says nothing.
+    document = {name: value for name, value in document.items() if value != {}}
     document["model"] = [model.repo_id, model.commit]
     document["staged"] = [staged.uri, staged.region, staged.endpoint_url] if staged else []
     canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))

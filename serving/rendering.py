@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from serving.frameworks import diffusers, llama_cpp, lws, nim, ray, triton, vllm
+from serving.frameworks.monitor import monitor
 from serving.frameworks.workload import PLAIN_DOOR, Door, Manifest, endpoint_services
 from serving.models import StagedModel
 from serving.release import Release
@@ -28,7 +29,7 @@ def render(spec: EndpointSpec, staged: StagedModel | None, release: Release) -> 
     Raises:
         InputError: The spec holds a combination that cannot work.
     """
-    return RENDERERS[spec.framework](spec, staged, release)
+    return [*RENDERERS[spec.framework](spec, staged, release), *monitor(spec, release, _door(spec))]
 
 
 def render_endpoint(spec: EndpointSpec, release: Release) -> Manifest:

@@ -27,10 +27,13 @@ SCALERS: dict[str, Kind] = {
 }
 """Autoscalers, by who scales."""
 
+POD_MONITOR: Kind = ("monitoring.coreos.com/v1", "PodMonitor")
+"""What has the Prometheus operator scrape the pods."""
+
 VOLUME_KINDS = (CLAIM, VOLUME)
 """What mounted weights stand on."""
 
-KINDS = (*WORKLOADS, *COMMON, *SCALERS.values(), NIM_CACHE)
+KINDS = (*WORKLOADS, *COMMON, *SCALERS.values(), NIM_CACHE, POD_MONITOR)
 """All that releases may consist of but for volumes, whatever the framework."""
 
 
@@ -48,6 +51,8 @@ def kinds_of(spec: EndpointSpec) -> tuple[Kind, ...]:
     kinds: list[Kind] = [workload_kind(spec), *COMMON, *shared_kinds(spec)]
     if spec.autoscaling is not None:
         kinds.append(SCALERS[spec.autoscaling.by])
+    if spec.pod.monitor:
+        kinds.append(POD_MONITOR)
     if spec.weights is WeightsSource.MOUNT:
         kinds += VOLUME_KINDS
     return tuple(dict.fromkeys(kinds))

@@ -80,4 +80,17 @@ DEFINITIONS = (
             "tolerations": OPEN_LIST,
         },
     ),
+    definition(
+        "monitoring.coreos.com",
+        "v1",
+        "PodMonitor",
+        {
+            "selector": OPEN,
+            "podTargetLabels": {"type": "array", "items": STRING},
+            "podMetricsEndpoints": {
+                "type": "array",
+                "items": {"type": "object", "properties": {"port": STRING, "path": STRING, "interval": STRING}},
+            },
+        },
+    ),
 )

@@ -124,6 +124,11 @@ VARIANTS: dict[str, tuple[Cell, dict[str, Any], str]] = {
         {"autoscaling": {"by": "aibrix", "max_replicas": 3}},
         "PodAutoscaler",
     ),
+    "monitor": (
+        (Framework.VLLM, Accelerator.GPU, WeightsSource.SYNC),
+        {"pod": {"monitor": True, "drain_seconds": 0}},
+        "PodMonitor",
+    ),
     "budget": ((Framework.VLLM, Accelerator.GPU, WeightsSource.SYNC), {"replicas": 2}, "PodDisruptionBudget"),
     "volume": ((Framework.VLLM, Accelerator.GPU, WeightsSource.MOUNT), {}, "PersistentVolume"),
     "ray": ((Framework.RAY_VLLM, Accelerator.GPU, WeightsSource.STREAM), {}, "RayService"),

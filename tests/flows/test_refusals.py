@@ -114,6 +114,10 @@ def too_few_accelerators(world: World, tmp: Path) -> dict[str, Any]:
     return {"preset": "llama-4-scout-17b-vllm"}
 
 
+def no_prometheus_operator(world: World, tmp: Path) -> dict[str, Any]:
+    return {"overrides": Overrides.read({"pod": {"monitor": True}})}
+
+
 def impossible_combination(world: World, tmp: Path) -> dict[str, Any]:
     return {"overrides": Overrides(accelerator="neuron")}
 
@@ -136,6 +140,7 @@ CASES: dict[Case, tuple[str, str]] = {
     permission_missing: ("may not create, patch deployments.apps", 'verbs: ["create", "patch"]'),
     no_accelerator: ("aws.amazon.com/neuron", "device plugin"),
     too_few_accelerators: ("nvidia.com/gpu", "tensor_parallel_size"),
+    no_prometheus_operator: ("PodMonitor", "Prometheus operator"),
     impossible_combination: ("neuron", "accelerator"),
 }
 
