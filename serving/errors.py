@@ -9,7 +9,8 @@
     │   └── ApplyError        the API server rejected a manifest
     ├── PreflightError        the cluster cannot take this workload; carries every problem found
     ├── RolloutError          the workload did not become ready; carries its diagnosis
-    └── SmokeTestError        the endpoint did not answer as it must; carries the report
+    ├── SmokeTestError        the endpoint did not answer as it must; carries the report
+    └── BenchmarkError        a load test gave no result, or one beyond its limits
 
 Each says what happened to which object, the likely cause and what to do next, and `code` is a stable name
 that programs can match. Text and data never hold a secret.
@@ -54,6 +55,10 @@ class HubError(InferenceError):
 
 class StoreError(InferenceError):
     """The S3 bucket refused or could not be reached."""
+
+
+class BenchmarkError(InferenceError):
+    """A load test gave no result, or one beyond the limits that it was given."""
 
 
 class StagingError(InferenceError):
