@@ -7,48 +7,25 @@ changes nothing: a deployment that is as it should be is left alone, and a sched
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import yaml
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, DeploymentSchedule
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
-from prefect.exceptions import ObjectAlreadyExists
 from prefect.flows import Flow
 from prefect.utilities.importtools import import_object
 
+from deployments.outcomes import Done, Outcome
+from deployments.pools import PodSettings, ensure_pool
 from deployments.prefect_yaml import PROCESS
 
 _PAGE = 200
 """Deployments that the server answers with at a time."""
-
-
-class Outcome(StrEnum):
-    """What became of something that was declared."""
-
-    CREATED = "created"
-    UPDATED = "updated"
-    UNCHANGED = "unchanged"
-
-
-@dataclass(frozen=True)
-class Registered:
-    """A deployment on the server.
-
-    Attributes:
-        name: ``flow/deployment``.
-        outcome: What was done to it.
-        differs: What it differed in, if it was updated.
-    """
-
-    name: str
-    outcome: Outcome
-    differs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,22 +70,19 @@ def load(entries: Iterable[dict[str, Any]]) -> list[Wanted]:
     return [Wanted(entry, import_object(entry["entrypoint"])) for entry in entries]
 
 
-async def register(entries: Sequence[dict[str, Any]], *, pool_type: str = "process") -> list[Registered]:
-    """Registers the deployments and creates the work pools that they name where these are missing.
+async def register(entries: Sequence[dict[str, Any]], *, client: PrefectClient) -> list[Done]:
+    """Registers the deployments. The work pools that they name must be there.
 
     Args:
         entries: Deployments as prefect.yaml declares them.
-        pool_type: Type of a work pool that is created.
+        client: Prefect's client.
 
     Returns:
         What was done to each.
     """
     wanted = load(entries)
-    async with get_client() as client:
-        for pool in sorted({entry["work_pool"]["name"] for entry in entries}):
-            await _create_pool(client, pool, pool_type)
-        there = await existing(client, wanted)
-        return [await _register(client, one, there.get(one.name)) for one in wanted]
+    there = await existing(client, wanted)
+    return [await _register(client, one, there.get(one.name)) for one in wanted]
 
 
 async def existing(client: PrefectClient, wanted: Iterable[Wanted]) -> dict[str, DeploymentResponse]:
@@ -147,17 +121,10 @@ def differences(wanted: Wanted, there: DeploymentResponse) -> list[str]:
     return [name for name, (should, is_) in pairs.items() if should != is_]
 
 
-async def _create_pool(client: PrefectClient, name: str, pool_type: str) -> None:
-    try:
-        await client.create_work_pool(WorkPoolCreate(name=name, type=pool_type))
-    except ObjectAlreadyExists:
-        return
-
-
-async def _register(client: PrefectClient, wanted: Wanted, there: DeploymentResponse | None) -> Registered:
+async def _register(client: PrefectClient, wanted: Wanted, there: DeploymentResponse | None) -> Done:
     differs = differences(wanted, there) if there else []
     if there and not differs:
-        return Registered(wanted.name, Outcome.UNCHANGED)
+        return Done("deployment", wanted.name, Outcome.UNCHANGED)
     entry = wanted.entry
     switched_on = {one.slug for one in there.schedules if one.active} if there else set()
     await client.create_deployment(
@@ -178,7 +145,7 @@ async def _register(client: PrefectClient, wanted: Wanted, there: DeploymentResp
             one.model_copy(update={"active": one.active or one.slug in switched_on}) for one in _schedules(entry)
         ],
     )
-    return Registered(wanted.name, Outcome.UPDATED if there else Outcome.CREATED, tuple(differs))
+    return Done("deployment", wanted.name, Outcome.UPDATED if there else Outcome.CREATED, ", ".join(differs))
 
 
 def _schedules(entry: dict[str, Any]) -> list[DeploymentScheduleCreate]:
@@ -203,10 +170,16 @@ def _timetable(schedules: Sequence[DeploymentScheduleCreate | DeploymentSchedule
     return sorted(found, key=repr)
 
 
+async def _main() -> None:
+    async with get_client() as client:
+        print(await ensure_pool(client, PROCESS, PodSettings()))
+        for one in await register(read(), client=client):
+            print(one)
+
+
 def main() -> None:
-    """Registers everything and says what."""
-    for one in asyncio.run(register(read())):
-        print(f"{one.name} {one.outcome}")
+    """Registers everything for the process pool and says what."""
+    asyncio.run(_main())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from prefect import flow
+from prefect import flow, runtime, tags
 from prefect.blocks.core import Block
 from prefect.client.schemas.objects import State
 from pydantic import Field
@@ -75,7 +75,8 @@ async def _deploy(preset: str, overrides: Overrides, target: dict[str, Block], s
     await describe_run(name=name, tags=tags_of(spec))
     parameters = flow_parameters(spec) | target
     subflow = SUBFLOWS[spec.framework]
-    state = await subflow(**parameters, **shared, return_state=True)
+    with tags(*runtime.flow_run.tags):  # a subflow's run does not have its parent's by itself
+        state = await subflow(**parameters, **shared, return_state=True)
     outcome: Any = await state.aresult(raise_on_failure=False)
     if isinstance(outcome, BaseException):
         raise outcome

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from prefect import flow
+from prefect import flow, runtime, tags
 from prefect.artifacts import acreate_table_artifact
 from prefect.client.schemas.objects import State
 from pydantic import BaseModel, Field
@@ -89,7 +89,8 @@ async def _refresh(namespace: str, blocks: dict[str, Any], timeout_minutes: int)
     failed = dict(found.unknown)
     for record, newest in found.outdated:
         name = f"{record.spec.namespace}/{record.spec.name}"
-        state = await refresh_endpoint(record, newest, **blocks, timeout_minutes=timeout_minutes, return_state=True)
+        with tags(*runtime.flow_run.tags):  # a subflow's run does not have its parent's by itself
+            state = await refresh_endpoint(record, newest, **blocks, timeout_minutes=timeout_minutes, return_state=True)
         if state.is_completed():
             refreshed.append(name)
             _emit_refreshed(await state.aresult())

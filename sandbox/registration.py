@@ -80,11 +80,23 @@ def save_blocks(places: Places) -> None:
 
 
 def register_deployments(only: Collection[str] = ()) -> None:
-    """Creates the work pool and registers deployments of prefect.yaml. PREFECT_API_URL says where.
+    """Creates the work pool and its limits and registers deployments of prefect.yaml. PREFECT_API_URL says where.
 
     Args:
         only: Names of deployments; by default all. Registering one takes the server a good part of a second.
     """
+    asyncio.run(_register(only))
+
+
+async def _register(only: Collection[str]) -> None:
+    from prefect.client.orchestration import get_client
+
+    from deployments.limits import ensure_limits
+    from deployments.pools import PodSettings, ensure_pool
+    from deployments.prefect_yaml import PROCESS
     from deployments.register import read, register
 
-    asyncio.run(register([entry for entry in read() if not only or entry["name"] in only]))
+    async with get_client() as client:
+        await ensure_pool(client, PROCESS, PodSettings())
+        await ensure_limits(client)
+        await register([entry for entry in read() if not only or entry["name"] in only], client=client)

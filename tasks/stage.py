@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 
 # Half a second of imports that `staging` leaves to its first call: here they happen before the run starts.
 import huggingface_hub.hf_api  # noqa: F401
@@ -21,6 +22,7 @@ from staging.progress import StageProgress
 from staging.store import check_store
 from tasks.assets import making
 from tasks.events import emit
+from tasks.limits import staging_slot
 from tasks.progress import ProgressBar, run_in_thread
 
 
@@ -71,7 +73,8 @@ async def _stage(planned: StagePlan) -> StageResult:
     def work(note: Callable[[StageProgress], None], stop: threading.Event) -> StageResult:
         return stage(planned, progress=note, cancel=stop)
 
-    result = await run_in_thread(work, show)
+    async with staging_slot() if planned.staged is None else nullcontext():
+        result = await run_in_thread(work, show)
     get_run_logger().info(
         "Staged %s: %s moved in %.1f s", result.staged.uri, in_bytes(result.moved_bytes), result.seconds
     )
