@@ -159,6 +159,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         update_blocks=options.update_blocks,
         staging_slots=options.staging_slots,
         deploy_staged=tuple(map(get_preset, options.deploy_staged)),
+        only=frozenset(options.only),
     )
 
 
@@ -199,6 +200,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--deploy-staged", action="append", default=[], metavar="PRESET", help="deploy it when its model was staged"
     )
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="register this deployment alone")
     parser.add_argument("--no-prompt", action="store_true", help="ask nothing")
     parser.add_argument("--json", action="store_true", help="print what was done as JSON; asks nothing")
     return parser

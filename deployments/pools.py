@@ -7,9 +7,7 @@ from typing import Any
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.exceptions import ObjectNotFound
-from prefect.workers.base import BaseWorker
-from prefect.workers.process import ProcessWorker
-from prefect_kubernetes.worker import KubernetesWorker
+from prefect.utilities.importtools import import_object
 
 from deployments.outcomes import Done, Outcome
 from deployments.prefect_yaml import Pool
@@ -23,7 +21,12 @@ HEARTBEAT_VARIABLE = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
 FLOWS_UID = 1000
 """User that the worker image runs as (deployments/worker/Dockerfile)."""
 
-_WORKERS: dict[str, type[BaseWorker[Any, Any, Any]]] = {"process": ProcessWorker, "kubernetes": KubernetesWorker}
+_WORKERS = {
+    "process": "prefect.workers.process.ProcessWorker",
+    "kubernetes": "prefect_kubernetes.worker.KubernetesWorker",
+}
+"""Who runs a pool's runs, by its type; imported when it is needed: seconds."""
+
 _WRITABLE = {"home": "/home/flows", "tmp": "/tmp"}  # noqa: S108 - inside the container
 
 Template = dict[str, Any]
@@ -82,7 +85,7 @@ def job_template(pool: Pool, present: Template, pods: PodSettings) -> Template:
         present: Its template now; empty for a new pool.
         pods: Settings of a Kubernetes pool.
     """
-    template = deepcopy(present) or _WORKERS[pool.type].get_default_base_job_template()
+    template = deepcopy(present) or import_object(_WORKERS[pool.type]).get_default_base_job_template()
     properties = template["variables"]["properties"]
     env = properties["env"].get("default") or {}
     properties["env"]["default"] = {**env, HEARTBEAT_VARIABLE: env.get(HEARTBEAT_VARIABLE, str(HEARTBEAT_SECONDS))}

@@ -172,8 +172,19 @@ async def ensure_blocks(sources: Sources, *, update: bool = False) -> list[Done]
         ClusterError: The kubeconfig cannot be used.
     """
     present = {kind: await _present(kind) for kind in MAKERS}
-    wanted = {kind: make(sources) for kind, make in MAKERS.items() if update or present[kind] is None}
+    wanted = {kind: _made(kind, sources) for kind in MAKERS if update or present[kind] is None}
     return [await _ensure(kind, present[kind], wanted.get(kind)) for kind in MAKERS]
+
+
+def _made(kind: type[Block], sources: Sources) -> Block:
+    try:
+        return MAKERS[kind](sources)
+    except ValidationError as error:
+        # Names and rules only: a value may be a secret.
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc'])) or kind.__name__}: {one['msg']}" for one in error.errors())
+        raise InputError(
+            f"Block {kind.get_block_type_slug()}/{BLOCK_NAME} cannot be made: {wrong}.", code="bootstrap.block"
+        ) from None
 
 
 async def _present(kind: type[Block]) -> Block | None:

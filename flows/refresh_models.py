@@ -64,6 +64,7 @@ async def refresh_models(
     hub: HuggingFaceHub,
     store: ModelStore,
     namespace: str = "",
+    repo_id: str = "",
     timeout_minutes: Annotated[int, Field(gt=0, le=1440, json_schema_extra={"title": "Timeout (minutes)"})] = 60,
 ) -> RefreshReport | State[Any]:
     """Brings every endpoint that follows a branch to the commit that the branch is now.
@@ -77,14 +78,15 @@ async def refresh_models(
         hub: Token and address of the Hub.
         store: Bucket and prefix that hold staged models.
         namespace: By default all namespaces.
+        repo_id: Only endpoints of this Hub repository, organization/name; by default all.
         timeout_minutes: How long each workload may take to become ready.
     """
     blocks = {"cluster": cluster, "hub": hub, "store": store}
-    return await explained(_refresh(namespace, blocks, timeout_minutes))
+    return await explained(_refresh(namespace, repo_id, blocks, timeout_minutes))
 
 
-async def _refresh(namespace: str, blocks: dict[str, Any], timeout_minutes: int) -> RefreshReport:
-    found = await find_outdated(namespace, blocks["cluster"], blocks["hub"])
+async def _refresh(namespace: str, repo_id: str, blocks: dict[str, Any], timeout_minutes: int) -> RefreshReport:
+    found = await find_outdated(namespace, blocks["cluster"], blocks["hub"], repo_id)
     refreshed: list[str] = []
     failed = dict(found.unknown)
     for record, newest in found.outdated:

@@ -38,14 +38,21 @@ class Outdated:
 
 
 @task(name="find-outdated", task_run_name="find-outdated", cache_policy=NO_CACHE)
-async def find_outdated(namespace: str, cluster: InferenceCluster, hub: HuggingFaceHub) -> Outdated:
-    """Compares all endpoints' commits with their branches: one request per repository and branch."""
+async def find_outdated(namespace: str, cluster: InferenceCluster, hub: HuggingFaceHub, repo_id: str = "") -> Outdated:
+    """Compares all endpoints' commits with their branches: one request per repository and branch.
+
+    Args:
+        namespace: Where the endpoints are; empty: everywhere.
+        cluster: Cluster of the endpoints.
+        hub: Token and address of the Hub.
+        repo_id: Only endpoints of this repository; empty: all.
+    """
 
     def read() -> list[EndpointRecord]:
         with cluster.connect() as connection:
             return read_records(namespace or ALL_NAMESPACES, connection)
 
-    records = await asyncio.to_thread(read)
+    records = [one for one in await asyncio.to_thread(read) if repo_id in ("", one.spec.model.repo_id)]
     followed = {record.spec.model for record in records if not COMMIT.match(record.spec.model.revision)}
     newest = await newest_commits(sorted(followed, key=str), hub.access())
     found = compare(records, newest)
