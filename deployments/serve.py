@@ -15,8 +15,9 @@ from prefect import aserve
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.client.schemas.responses import DeploymentResponse
-from prefect.deployments.runner import EntrypointType, RunnerDeployment
+from prefect.deployments.runner import RunnerDeployment
 from prefect.schedules import Cron
+from prefect.types.entrypoint import EntrypointType
 
 from deployments.pools import HEARTBEAT_SECONDS, HEARTBEAT_VARIABLE
 from deployments.register import Wanted, existing, load, read
