@@ -17,6 +17,7 @@ from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, DeploymentSchedule
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow
 from prefect.utilities.importtools import import_object
 
@@ -80,9 +81,41 @@ async def register(entries: Sequence[dict[str, Any]], *, client: PrefectClient) 
     Returns:
         What was done to each.
     """
-    wanted = load(entries)
+    wanted = load(await with_block_ids(client, entries))
     there = await existing(client, wanted)
     return [await _register(client, one, there.get(one.name)) for one in wanted]
+
+
+async def with_block_ids(client: PrefectClient, entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The deployments with the ids of the blocks that they name: by its id alone the run form knows a chosen block.
+
+    A block that is not saved yet stays a name, which a run looks up.
+    """
+    slugs = {slug for entry in entries for value in entry["parameters"].values() if (slug := _block_slug(value))}
+    ids = {slug: found for slug in sorted(slugs) if (found := await _block_id(client, slug))}
+
+    def known(value: Any) -> Any:
+        slug = _block_slug(value)
+        return {"$ref": {"block_document_id": ids[slug], "block_document_slug": slug}} if slug in ids else value
+
+    return [
+        {**entry, "parameters": {name: known(value) for name, value in entry["parameters"].items()}}
+        for entry in entries
+    ]
+
+
+def _block_slug(value: Any) -> str:
+    reference = value.get("$ref") if isinstance(value, dict) else None
+    return str(reference.get("block_document_slug", "")) if isinstance(reference, dict) else ""
+
+
+async def _block_id(client: PrefectClient, slug: str) -> str:
+    block_type, _, name = slug.partition("/")
+    try:
+        document = await client.read_block_document_by_name(name, block_type)
+    except ObjectNotFound:
+        return ""
+    return str(document.id)
 
 
 async def existing(client: PrefectClient, wanted: Iterable[Wanted]) -> dict[str, DeploymentResponse]:

@@ -4,38 +4,47 @@ from typing import Annotated, Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from pydantic import Field
 
-from blocks.cluster import InferenceCluster
-from blocks.hub import HuggingFaceHub
-from blocks.store import ModelStore
-from flows.parameters import SmokeOptions, WorkloadOptions, make_spec
+from flows.parameters import (
+    AcceleratorChoice,
+    ClusterBlock,
+    DryRun,
+    Endpoint,
+    HubBlock,
+    Image,
+    Model,
+    SmokeOptions,
+    StoreBlock,
+    TimeoutMinutes,
+    WorkloadOptions,
+    group,
+    make_spec,
+)
 from flows.pipeline import DeployReport, Target, deploy_endpoint
-from serving.models import ModelSource
-from serving.spec import Accelerator, EndpointName, Framework, LwsOptions, VllmOptions
+from serving.spec import Accelerator, Framework, LwsOptions, VllmOptions
 from tasks.explain import explained
 
 
 @flow(name="deploy-lws-vllm", flow_run_name="deploy {endpoint} ({accelerator})")
 async def deploy_lws_vllm(
-    endpoint: EndpointName,
-    model: ModelSource,
-    cluster: InferenceCluster,
-    hub: HuggingFaceHub,
-    store: ModelStore,
-    accelerator: Accelerator = Accelerator.GPU,
-    image: str = "",
-    engine: VllmOptions = VllmOptions(),
-    lws: LwsOptions = LwsOptions(),
-    workload: WorkloadOptions = WorkloadOptions(),
-    smoke: SmokeOptions = SmokeOptions(),
-    timeout_minutes: Annotated[int, Field(gt=0, le=1440, json_schema_extra={"title": "Timeout (minutes)"})] = 60,
-    dry_run: bool = False,
+    endpoint: Endpoint,
+    model: Model,
+    cluster: ClusterBlock,
+    hub: HubBlock,
+    store: StoreBlock,
+    accelerator: AcceleratorChoice = Accelerator.GPU,
+    image: Image = "",
+    engine: Annotated[VllmOptions, group("vLLM")] = VllmOptions(),
+    lws: Annotated[LwsOptions, group("Groups of pods")] = LwsOptions(),
+    workload: Annotated[WorkloadOptions, group("Workload")] = WorkloadOptions(),
+    smoke: Annotated[SmokeOptions, group("Smoke test")] = SmokeOptions(),
+    timeout_minutes: TimeoutMinutes = 60,
+    dry_run: DryRun = False,
 ) -> DeployReport | State[Any]:
     """Takes a model to a live, verified endpoint served by vLLM over several nodes (a LeaderWorkerSet).
 
     Args:
-        endpoint: Name of the endpoint: the Service that clients call.
+        endpoint: Its name: the Service that clients call. Lower-case letters, digits and dashes, at most 40.
         model: Hub repository and revision.
         cluster: Cluster and namespace to deploy to.
         hub: Token and address of the Hub.

@@ -5,11 +5,8 @@ from typing import Annotated, Any
 from prefect import flow, runtime, tags
 from prefect.blocks.core import Block
 from prefect.client.schemas.objects import State
-from pydantic import Field
 
 from blocks.cluster import InferenceCluster
-from blocks.hub import HuggingFaceHub
-from blocks.store import ModelStore
 from flows.deploy_aibrix import deploy_aibrix
 from flows.deploy_diffusers import deploy_diffusers
 from flows.deploy_llama_cpp import deploy_llama_cpp
@@ -18,7 +15,17 @@ from flows.deploy_nim import deploy_nim
 from flows.deploy_ray_vllm import deploy_ray_vllm
 from flows.deploy_triton_vllm import deploy_triton_vllm
 from flows.deploy_vllm import deploy_vllm
-from flows.parameters import SmokeOptions, flow_parameters
+from flows.parameters import (
+    ClusterBlock,
+    DryRun,
+    HubBlock,
+    PresetChoice,
+    SmokeOptions,
+    StoreBlock,
+    TimeoutMinutes,
+    flow_parameters,
+    group,
+)
 from flows.pipeline import DeployReport
 from serving.catalog import Overrides, get_preset, resolve
 from serving.spec import Framework
@@ -40,19 +47,19 @@ SUBFLOWS: dict[Framework, Any] = {
 
 @flow(name="deploy-model", flow_run_name="deploy {preset}")
 async def deploy_model(
-    preset: str,
-    cluster: InferenceCluster,
-    hub: HuggingFaceHub,
-    store: ModelStore,
-    overrides: Overrides = Overrides(),
-    smoke: SmokeOptions = SmokeOptions(),
-    timeout_minutes: Annotated[int, Field(gt=0, le=1440, json_schema_extra={"title": "Timeout (minutes)"})] = 60,
-    dry_run: bool = False,
+    preset: PresetChoice,
+    cluster: ClusterBlock,
+    hub: HubBlock,
+    store: StoreBlock,
+    overrides: Annotated[Overrides, group("Overrides")] = Overrides(),
+    smoke: Annotated[SmokeOptions, group("Smoke test")] = SmokeOptions(),
+    timeout_minutes: TimeoutMinutes = 60,
+    dry_run: DryRun = False,
 ) -> DeployReport | State[Any]:
     """Takes a preset of the catalogue to a live, verified endpoint.
 
     Args:
-        preset: Name of a catalogue entry (python -m serving catalog).
+        preset: Catalogue entry: a model with all that is known to serve it well.
         cluster: Cluster and namespace to deploy to.
         hub: Token and address of the Hub.
         store: Bucket and prefix that hold staged models.

@@ -7,8 +7,8 @@ from prefect import flow
 from prefect.artifacts import acreate_table_artifact
 from prefect.client.schemas.objects import State
 
-from blocks.cluster import InferenceCluster
 from flows.naming import in_namespace
+from flows.parameters import ClusterBlock, Namespace
 from kube.read import ALL_NAMESPACES
 from serving.record import EndpointRecord
 from tasks.explain import explained
@@ -16,7 +16,7 @@ from tasks.record import read_records
 
 
 @flow(name="list-endpoints", flow_run_name=in_namespace("list endpoints"))
-async def list_endpoints(cluster: InferenceCluster, namespace: str = "") -> list[dict[str, str]] | State[Any]:
+async def list_endpoints(cluster: ClusterBlock, namespace: Namespace = "") -> list[dict[str, str]] | State[Any]:
     """Lists the endpoints with model, commit, release and last smoke test, as a table artifact.
 
     Args:

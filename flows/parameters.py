@@ -3,18 +3,25 @@
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, Field, field_validator
 
 from blocks.cluster import InferenceCluster
+from blocks.hub import HuggingFaceHub
+from blocks.store import ModelStore
 from serving.build import build_spec
+from serving.catalog import preset_names
+from serving.forms import FormGroup
 from serving.models import ModelSource
+from serving.partial import Partly
 from serving.smoke import SmokeExpectation, expectation_for
 from serving.spec import (
     SECTIONS,
+    WEIGHTS,
     Accelerator,
     Autoscaling,
+    EndpointName,
     EndpointSpec,
     Framework,
     PodOptions,
@@ -23,15 +30,40 @@ from serving.spec import (
 )
 
 
-class WorkloadOptions(BaseModel):
+def titled(title: str) -> Any:
+    """Heads a parameter in the run form; Prefect would take its name."""
+    return Field(json_schema_extra={"title": title})
+
+
+def group(title: str) -> Any:
+    """Heads a group of fields. Each shows its own default: nothing is sent for the group that nobody filled in."""
+    return Field(json_schema_extra={"title": title, "default": {}})
+
+
+# What the flows' signatures say, with its heading. The description of each is in the flow's own docstring.
+ClusterBlock = Annotated[InferenceCluster, titled("Cluster")]
+HubBlock = Annotated[HuggingFaceHub, titled("Hugging Face Hub")]
+StoreBlock = Annotated[ModelStore, titled("Model store")]
+PresetChoice = Annotated[str, Field(json_schema_extra={"title": "Preset", "enum": preset_names()})]
+Endpoint = Annotated[EndpointName, titled("Endpoint")]
+NamedEndpoint = Annotated[str, titled("Endpoint")]
+Namespace = Annotated[str, titled("Namespace")]
+Model = Annotated[ModelSource, titled("Model")]
+AcceleratorChoice = Annotated[Accelerator, titled("Accelerator")]
+Image = Annotated[str, titled("Container image")]
+TimeoutMinutes = Annotated[int, Field(gt=0, le=1440, json_schema_extra={"title": "Timeout (minutes)"})]
+DryRun = Annotated[bool, titled("Dry run")]
+
+
+class WorkloadOptions(FormGroup):
     """How many pods, on which machines, with which weights and identity. Empty fields get the project's choice."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     replicas: int = Field(default=1, ge=1, le=1000, description="Pods that serve at the same time")
-    resources: Resources = Field(default=Resources(), description="What one pod asks for")
+    resources: Annotated[dict[str, Any], Partly(Resources, defaults=True)] = Field(
+        default={}, description="What one pod asks for"
+    )
     instance_type: str = Field(default="", description="EC2 instance type, for example g6e.2xlarge; empty: any")
-    weights: WeightsSource | None = Field(default=None, description="Where pods get the weights from")
+    weights: WeightsSource | None = Field(default=None, description=WEIGHTS)
     env: dict[str, str] = Field(default={}, description="Environment of the engine. Not for secrets")
     namespace: str = Field(default="", description="Kubernetes namespace; by default the cluster block's")
     service_account: str = Field(default="", description="Service account of the pods, which reads the model store")
@@ -39,19 +71,27 @@ class WorkloadOptions(BaseModel):
     token_secret: str = Field(default="hf-token", description="Secret that the Hub token goes to, under the key token")
     store_secret: str = Field(default="", description="Secret with AWS keys, for S3-compatible stores only")
     shared_memory: str = Field(default="", description="Size of /dev/shm; by default 2Gi per accelerator")
-    startup_seconds: int | None = Field(default=None, ge=1, description="Longest load; by default from its size")
-    autoscaling: Autoscaling | None = Field(default=None, description="Pods follow the load")
+    startup_seconds: int | None = Field(
+        default=None, ge=1, description="Longest load, seconds; by default from the model's size"
+    )
+    autoscaling: Annotated[dict[str, Any], Partly(Autoscaling, defaults=True)] = Field(
+        default={}, description="Pods follow the load; any field turns it on"
+    )
     pod: PodOptions = Field(default=PodOptions(), description="Scheduling, labels and draining of the pods")
     preset: str = Field(default="", description="Catalogue entry that this came from; for the record only")
 
 
-class SmokeOptions(BaseModel):
+class SmokeOptions(FormGroup):
     """The question that proves an endpoint before clients get to it. Empty fields get the project's choice."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    prompt: str = Field(default="", max_length=10_000, description="Question, or what the picture shall show")
-    expect: str = Field(default="", description="Regular expression that the answer must contain; empty: any text")
+    prompt: str = Field(
+        default="", max_length=10_000, title="Question", description="Question, or what the picture shall show"
+    )
+    expect: str = Field(
+        default="",
+        title="Expected answer",
+        description="Regular expression that the answer must contain; empty: any text",
+    )
     max_tokens: int = Field(default=64, ge=1, le=32_768, description="Longest answer, tokens")
     max_seconds: float | None = Field(default=None, gt=0, description="Longest time for one answer, seconds")
     min_tokens_per_second: float | None = Field(default=None, gt=0, description="Slowest stream, tokens per second")
@@ -108,6 +148,9 @@ def make_spec(
     parameters: dict[str, Any] = {name: getattr(workload, name) for name in WorkloadOptions.model_fields}
     parameters |= {"name": endpoint, "model": model, "image": image, **options}
     parameters["namespace"] = workload.namespace or cluster.namespace
+    none = {"accelerators": 0} if accelerator is Accelerator.CPU else {}
+    parameters["resources"] = none | workload.resources
+    parameters["autoscaling"] = workload.autoscaling or None
     return build_spec(framework, accelerator, parameters)
 
 

@@ -5,12 +5,13 @@ from typing import Annotated, Any
 from prefect import flow, runtime, tags
 from prefect.artifacts import acreate_table_artifact
 from prefect.client.schemas.objects import State
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from blocks.cluster import InferenceCluster
 from blocks.hub import HuggingFaceHub
 from blocks.store import ModelStore
 from flows.naming import in_namespace
+from flows.parameters import ClusterBlock, HubBlock, Namespace, StoreBlock, TimeoutMinutes, titled
 from flows.pipeline import DeployReport, Target, deploy_endpoint
 from serving import events
 from serving.errors import InferenceError, RolloutError, SmokeTestError
@@ -60,12 +61,12 @@ async def refresh_endpoint(
 
 @flow(name="refresh-models", flow_run_name=in_namespace("refresh endpoints"))
 async def refresh_models(
-    cluster: InferenceCluster,
-    hub: HuggingFaceHub,
-    store: ModelStore,
-    namespace: str = "",
-    repo_id: str = "",
-    timeout_minutes: Annotated[int, Field(gt=0, le=1440, json_schema_extra={"title": "Timeout (minutes)"})] = 60,
+    cluster: ClusterBlock,
+    hub: HubBlock,
+    store: StoreBlock,
+    namespace: Namespace = "",
+    repo_id: Annotated[str, titled("Model")] = "",
+    timeout_minutes: TimeoutMinutes = 60,
 ) -> RefreshReport | State[Any]:
     """Brings every endpoint that follows a branch to the commit that the branch is now.
 

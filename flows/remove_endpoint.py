@@ -6,7 +6,7 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from blocks.cluster import InferenceCluster
+from flows.parameters import ClusterBlock, NamedEndpoint, Namespace
 from tasks.explain import explained
 from tasks.record import one_writer
 from tasks.remove import remove_all
@@ -16,7 +16,9 @@ WAIT_SECONDS = 600.0
 
 
 @flow(name="remove-endpoint", flow_run_name="remove {endpoint}")
-async def remove_endpoint(endpoint: str, cluster: InferenceCluster, namespace: str = "") -> list[str] | State[Any]:
+async def remove_endpoint(
+    endpoint: NamedEndpoint, cluster: ClusterBlock, namespace: Namespace = ""
+) -> list[str] | State[Any]:
     """Takes an endpoint away: its workloads, Services, configuration and record. Staged models stay.
 
     Doing it again, or after a run that was interrupted, takes away what is left.

@@ -4,11 +4,8 @@ from typing import Annotated, Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from pydantic import Field
 
-from blocks.cluster import InferenceCluster
-from blocks.hub import HuggingFaceHub
-from blocks.store import ModelStore
+from flows.parameters import ClusterBlock, HubBlock, NamedEndpoint, Namespace, StoreBlock, TimeoutMinutes, titled
 from flows.pipeline import DeployReport, Target, deploy_endpoint
 from serving.events import rolled_back
 from serving.rollback import choose_release, rejection_of
@@ -20,13 +17,13 @@ from tasks.runs import describe_run, endpoint_tag
 
 @flow(name="rollback-endpoint", flow_run_name="roll back {endpoint}")
 async def rollback_endpoint(
-    endpoint: str,
-    cluster: InferenceCluster,
-    hub: HuggingFaceHub,
-    store: ModelStore,
-    to: str = "",
-    namespace: str = "",
-    timeout_minutes: Annotated[int, Field(gt=0, le=1440, json_schema_extra={"title": "Timeout (minutes)"})] = 60,
+    endpoint: NamedEndpoint,
+    cluster: ClusterBlock,
+    hub: HubBlock,
+    store: StoreBlock,
+    to: Annotated[str, titled("Release")] = "",
+    namespace: Namespace = "",
+    timeout_minutes: TimeoutMinutes = 60,
 ) -> DeployReport | State[Any]:
     """Brings an endpoint back to a release that it served before, proved before it is switched.
 

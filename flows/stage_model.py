@@ -1,13 +1,14 @@
 """Copy one commit of a Hub repository into the model store."""
 
-from typing import Annotated, Any
+from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from blocks.hub import HuggingFaceHub
 from blocks.store import ModelStore
+from flows.parameters import HubBlock, Model, StoreBlock
 from serving.models import ModelSource, StagedModel
 from tasks.explain import explained
 from tasks.runs import describe_run, short
@@ -31,9 +32,9 @@ class StageReport(BaseModel):
 
 @flow(name="stage-model", flow_run_name="stage {model.repo_id}")
 async def stage_model(
-    model: Annotated[ModelSource, Field(json_schema_extra={"title": "Model"})],
-    hub: HuggingFaceHub,
-    store: ModelStore,
+    model: Model,
+    hub: HubBlock,
+    store: StoreBlock,
 ) -> StageReport | State[Any]:
     """Copies one commit of a Hub repository into the model store, every byte verified.
 

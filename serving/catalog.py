@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from serving.build import build_spec
 from serving.errors import InputError
 from serving.explain import input_error, problems, unknown
+from serving.forms import FormGroup
 from serving.models import RepoId
 from serving.options import (
     Autoscaling,
@@ -23,8 +24,10 @@ from serving.options import (
     RayOptions,
     VllmOptions,
 )
+from serving.partial import Partly
 from serving.quantities import Quantity
 from serving.spec import (
+    WEIGHTS,
     Accelerator,
     DnsLabel,
     EndpointName,
@@ -84,48 +87,60 @@ class Preset(BaseModel):
     pod: PodOptions | None = None
 
 
-class ResourceOverrides(BaseModel):
-    """Resources that differ from the preset's; None keeps the preset's."""
+class Overrides(FormGroup):
+    """What a user wants otherwise than the preset says; what is left out keeps the preset's."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    accelerators: int | None = Field(default=None, ge=0, le=64, description="GPUs or Neuron chips per pod")
-    cpu: Quantity | None = Field(default=None, description="Cores kept free for the pod, for example 4")
-    memory: Quantity | None = Field(default=None, description="Memory kept free for the pod, for example 16Gi")
-    cpu_limit: Quantity | None = Field(default=None, description="Most cores that the pod may use")
-    memory_limit: Quantity | None = Field(default=None, description="Memory above which the pod is killed")
-
-
-class Overrides(BaseModel):
-    """What a user wants otherwise than the preset says; None keeps the preset's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: EndpointName | None = Field(default=None, description="Endpoint name: Service and workload are called so")
-    namespace: DnsLabel | None = Field(default=None, description="Kubernetes namespace")
+    name: EndpointName | None = Field(
+        default=None, title="Endpoint", description="Name of the Service that clients call"
+    )
+    namespace: DnsLabel | None = Field(default=None, description="Kubernetes namespace; by default the cluster block's")
+    replicas: int | None = Field(default=None, ge=1, le=1000, description="Pods that serve at the same time")
     model: RepoId | None = Field(default=None, description="Another Hub repository, organization/name")
     revision: str | None = Field(default=None, min_length=1, description="Branch, tag or commit of the model")
-    accelerator: Accelerator | None = Field(default=None, description="gpu, neuron or cpu")
+    accelerator: Accelerator | None = Field(default=None, description="What the engine computes on")
     image: str | None = Field(default=None, min_length=1, description="Container image of the engine")
-    engine: VllmOptions | None = Field(default=None, description="Engine parameters; what is left out stays")
-    weights: WeightsSource | None = Field(default=None, description="Where pods get the weights from")
+    weights: WeightsSource | None = Field(default=None, description=WEIGHTS)
     served_model_name: str | None = Field(default=None, min_length=1, description="The model's name in the API")
-    replicas: int | None = Field(default=None, ge=1, le=1000, description="Pods behind the endpoint")
-    resources: ResourceOverrides | None = Field(default=None, description="What a pod asks for")
-    instance_type: LabelValue | None = Field(default=None, description="EC2 instance type; empty: any")
-    env: dict[EnvName, str] | None = Field(default=None, description="Environment of the engine, added to the preset's")
-    service_account: ObjectName | None = Field(default=None, description="Pods read S3 with its identity")
-    token_secret: ObjectName | None = Field(default=None, description="Secret with the Hub token under key token")
-    store_secret: ObjectName | None = Field(default=None, description="Secret with AWS keys for S3-compatible stores")
+    instance_type: LabelValue | None = Field(default=None, description="EC2 instance type, for example g6e.2xlarge")
+    resources: Annotated[dict[str, Any], Partly(Resources)] = Field(default={}, description="What one pod asks for")
+    engine: Annotated[dict[str, Any], Partly(VllmOptions)] = Field(
+        default={}, title="vLLM", description="Arguments of vLLM, where the preset is served by it"
+    )
+    env: dict[EnvName, str] | None = Field(
+        default=None, description="Environment of the engine, added to the preset's. Not for secrets"
+    )
+    service_account: ObjectName | None = Field(
+        default=None, description="Service account of the pods, which reads the model store"
+    )
+    token_secret: ObjectName | None = Field(
+        default=None, description="Secret that the Hub token goes to, under the key token"
+    )
+    store_secret: ObjectName | None = Field(
+        default=None, description="Secret with AWS keys, for S3-compatible stores only"
+    )
     shared_memory: Quantity | None = Field(default=None, description="Size of /dev/shm, for example 8Gi")
-    startup_seconds: int | None = Field(default=None, ge=1, le=7 * 24 * 3600, description="Longest load")
-    ray: RayOptions | None = Field(default=None, description="Ray around the engine (ray-vllm)")
-    lws: LwsOptions | None = Field(default=None, description="Groups of pods (lws-vllm)")
-    diffusers: DiffusersOptions | None = Field(default=None, description="The image server (diffusers)")
-    nim: NimOptions | None = Field(default=None, description="NVIDIA NIM (nim)")
-    llama_cpp: LlamaCppOptions | None = Field(default=None, description="llama.cpp's server (llama-cpp)")
-    autoscaling: Autoscaling | None = Field(default=None, description="Replicas that follow the load")
-    pod: PodOptions | None = Field(default=None, description="Where pods run and how they end")
+    startup_seconds: int | None = Field(
+        default=None, ge=1, le=7 * 24 * 3600, description="Longest load, seconds; by default from the model's size"
+    )
+    ray: Annotated[dict[str, Any], Partly(RayOptions)] = Field(
+        default={}, description="Ray around the engine, for ray-vllm"
+    )
+    lws: Annotated[dict[str, Any], Partly(LwsOptions)] = Field(
+        default={}, description="Groups of pods over several nodes, for lws-vllm"
+    )
+    diffusers: Annotated[dict[str, Any], Partly(DiffusersOptions)] = Field(
+        default={}, description="The image server, for diffusers"
+    )
+    nim: Annotated[dict[str, Any], Partly(NimOptions)] = Field(default={}, description="NVIDIA NIM, for nim")
+    llama_cpp: Annotated[dict[str, Any], Partly(LlamaCppOptions)] = Field(
+        default={}, title="llama.cpp", description="llama.cpp's server, for llama-cpp"
+    )
+    autoscaling: Annotated[dict[str, Any], Partly(Autoscaling)] = Field(
+        default={}, description="Pods follow the load; any field turns it on"
+    )
+    pod: Annotated[dict[str, Any], Partly(PodOptions)] = Field(
+        default={}, description="Scheduling, labels and draining of the pods"
+    )
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
@@ -138,6 +153,11 @@ class Overrides(BaseModel):
             return cls.model_validate(dict(values))
         except ValidationError as error:
             raise input_error("Overrides", problems(error, cls), code="input.overrides") from error
+
+
+def preset_names(directory: Path = PRESETS) -> list[str]:
+    """Returns the names of all presets, sorted; no file is read."""
+    return sorted(path.stem for path in directory.glob("*.yaml"))
 
 
 def load_presets(directory: Path = PRESETS) -> dict[str, Preset]:
@@ -178,14 +198,14 @@ def resolve(preset: Preset, overrides: Overrides | None = None) -> EndpointSpec:
 
 
 def _parameters(preset: Preset, wanted: Overrides, accelerator: Accelerator) -> dict[str, Any]:
-    resources = preset.resources.model_dump() | _given(wanted.resources)
-    if accelerator is Accelerator.CPU and (wanted.resources is None or wanted.resources.accelerators is None):
+    resources = preset.resources.model_dump() | wanted.resources
+    if accelerator is Accelerator.CPU and "accelerators" not in wanted.resources:
         resources["accelerators"] = 0
     parameters: dict[str, Any] = {
         "name": preset.endpoint,
         "model": {"repo_id": wanted.model or preset.model, "revision": wanted.revision or preset.revision},
         "image": preset.image,
-        "engine": preset.engine.model_dump() | _given(wanted.engine),
+        "engine": preset.engine.model_dump() | wanted.engine,
         "weights": preset.weights,
         "replicas": preset.replicas,
         "resources": resources,
@@ -200,14 +220,10 @@ def _parameters(preset: Preset, wanted: Overrides, accelerator: Accelerator) -> 
     }
     for section in _SECTIONS:
         there, given = getattr(preset, section), getattr(wanted, section)
-        if there is not None or given is not None:
-            parameters[section] = (there.model_dump() if there is not None else {}) | _given(given)
+        if there is not None or given:
+            parameters[section] = (there.model_dump() if there is not None else {}) | given
     merged_here = {"model", "revision", "accelerator", "engine", "resources", "env", *_SECTIONS}
     return parameters | wanted.model_dump(exclude_none=True, exclude=merged_here)
-
-
-def _given(part: BaseModel | None) -> dict[str, Any]:
-    return part.model_dump(exclude_unset=True, exclude_none=True) if part is not None else {}
 
 
 @functools.cache

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from serving.errors import InputError
+from serving.partial import Partly
 
 
 def close_to(word: str, allowed: Iterable[str]) -> list[str]:
@@ -87,7 +88,9 @@ def _model_at(model: type[BaseModel], location: Sequence[str]) -> type[BaseModel
     for part in location:
         if current is None or part not in current.model_fields:
             return None
-        current = _model_in(current.model_fields[part].annotation)
+        field = current.model_fields[part]
+        partly = next((mark.fields for mark in field.metadata if isinstance(mark, Partly)), None)
+        current = partly or _model_in(field.annotation)
     return current
 
 

@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from serving.forms import FormGroup
+
 MANIFEST_NAME = ".staged-model.json"
 """Name of the manifest object inside a staged model's prefix. Written last: no manifest, no model."""
 
@@ -17,12 +19,12 @@ RepoId = Annotated[
 COMMIT = re.compile(r"^[0-9a-f]{40}$")
 
 
-class ModelSource(BaseModel):
+class ModelSource(FormGroup):
     """What the user names: a Hub repository and a branch, tag or commit."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(extra="ignore")
 
-    repo_id: RepoId = Field(title="Model", description="Hub repository, organization/name")
+    repo_id: RepoId = Field(title="Repository", description="Hub repository, organization/name")
     revision: str = Field(default="main", min_length=1, description="Branch, tag or commit")
 
 

@@ -2,11 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
+from serving.forms import FormGroup
 from serving.quantities import Quantity
-
-_FROZEN = ConfigDict(frozen=True, extra="forbid")
 
 ObjectName = Annotated[str, StringConstraints(pattern=r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?)?$", max_length=253)]
 """Name of a Kubernetes object, or empty."""
@@ -17,10 +16,8 @@ PackageSpec = Annotated[
 """A Python requirement such as ``diffusers==0.34.0``."""
 
 
-class VllmOptions(BaseModel):
+class VllmOptions(FormGroup):
     """Engine arguments of vLLM; the names are vLLM's own. What is None is left to the engine."""
-
-    model_config = _FROZEN
 
     max_model_len: int | None = Field(default=None, gt=0, description="Longest prompt plus answer, tokens")
     gpu_memory_utilization: float | None = Field(
@@ -30,7 +27,9 @@ class VllmOptions(BaseModel):
     pipeline_parallel_size: int | None = Field(default=None, gt=0, description="Groups of layers one after the other")
     max_num_seqs: int | None = Field(default=None, gt=0, description="Requests computed at the same time")
     max_num_batched_tokens: int | None = Field(default=None, gt=0, description="Tokens in one engine step")
-    dtype: str | None = Field(default=None, description="auto, bfloat16, float16 or float32")
+    dtype: Literal["auto", "half", "float16", "bfloat16", "float", "float32"] | None = Field(
+        default=None, description="Number format of weights and activations; auto: the model's own"
+    )
     quantization: str | None = Field(default=None, description="For example fp8 or awq; by default what the model says")
     kv_cache_dtype: str | None = Field(default=None, description="For example fp8; by default the model's own type")
     enable_prefix_caching: bool | None = Field(default=None, description="Reuse the cache of shared prompt beginnings")
@@ -45,14 +44,12 @@ class VllmOptions(BaseModel):
     extra_args: tuple[str, ...] = Field(default=(), description="Further arguments, passed on as they are")
 
 
-class RayOptions(BaseModel):
+class RayOptions(FormGroup):
     """Ray around the engine.
 
     Attributes:
         vllm_version: Installed when Ray starts; empty where the image brings vLLM (rayproject/ray-llm).
     """
-
-    model_config = _FROZEN
 
     version: str = Field(default="", description="Ray's version; by default from the image's tag")
     vllm_version: str = Field(default="", description="vLLM to install at start; empty: the image brings it")
@@ -85,10 +82,8 @@ class RayOptions(BaseModel):
         return self
 
 
-class LwsOptions(BaseModel):
+class LwsOptions(FormGroup):
     """A group of pods that together run one engine."""
-
-    model_config = _FROZEN
 
     size: int | None = Field(
         default=None, ge=1, le=256, description="Pods per group; by default pipeline_parallel_size"
@@ -99,14 +94,12 @@ class LwsOptions(BaseModel):
     efa: int = Field(default=0, ge=0, le=32, description="Elastic Fabric Adapters per pod, for traffic between pods")
 
 
-class DiffusersOptions(BaseModel):
+class DiffusersOptions(FormGroup):
     """The image server.
 
     Attributes:
         packages: Installed once per pod into a volume; empty where the image brings them.
     """
-
-    model_config = _FROZEN
 
     pipeline: Literal["flux", "stablediffusion3", "stablediffusionxl", "kolors", "omnigen", "diffusion"] = Field(
         default="diffusion", description="Pipeline class; diffusion: what the model's own index says"
@@ -123,10 +116,8 @@ class DiffusersOptions(BaseModel):
     )
 
 
-class NimOptions(BaseModel):
+class NimOptions(FormGroup):
     """NVIDIA NIM: a container that brings engine and model profile."""
-
-    model_config = _FROZEN
 
     operator: bool = Field(default=False, description="Let the NIM operator run it (NIMCache and NIMService)")
     kind: Literal["llm", "image"] = Field(default="llm", description="What it answers: text or pictures")
@@ -140,14 +131,12 @@ class NimOptions(BaseModel):
     cache_tensor_parallelism: int | None = Field(default=None, ge=1, description="Profile for the operator's cache")
 
 
-class LlamaCppOptions(BaseModel):
+class LlamaCppOptions(FormGroup):
     """llama.cpp's server.
 
     Attributes:
         model_file: GGUF file inside the repository; empty: the only one, or the first part of the only split one.
     """
-
-    model_config = _FROZEN
 
     model_file: str = Field(default="", description="GGUF file in the repository")
     ctx_size: int | None = Field(default=None, ge=0, description="Longest prompt plus answer, tokens")
@@ -157,12 +146,12 @@ class LlamaCppOptions(BaseModel):
     extra_args: tuple[str, ...] = Field(default=(), description="Further arguments, passed on as they are")
 
 
-class Autoscaling(BaseModel):
+class Autoscaling(FormGroup):
     """Replicas that follow the load."""
 
-    model_config = _FROZEN
-
-    by: Literal["hpa", "keda", "aibrix"] = Field(default="hpa", description="Who scales: must be installed")
+    by: Literal["hpa", "keda", "aibrix"] = Field(
+        default="hpa", title="Scaled by", description="Who scales: must be installed"
+    )
     min_replicas: int = Field(default=1, ge=0, le=1000, description="Fewest pods; 0 with keda only")
     max_replicas: int = Field(ge=1, le=1000, description="Most pods")
     metric: Literal["requests-waiting", "requests-running", "cache-usage"] = Field(
@@ -191,21 +180,17 @@ class Autoscaling(BaseModel):
         return self
 
 
-class Toleration(BaseModel):
+class Toleration(FormGroup):
     """A node taint that pods put up with, as Kubernetes writes it."""
 
-    model_config = _FROZEN
-
-    key: str = ""
-    operator: Literal["Exists", "Equal"] = "Equal"
-    value: str = ""
-    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
+    key: str = Field(default="", description="Key of the taint; empty with Exists: every taint")
+    operator: Literal["Exists", "Equal"] = Field(default="Equal", description="Exists: whatever its value")
+    value: str = Field(default="", description="Value of the taint, with Equal")
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(default="", description="Empty: all")
 
 
-class PodOptions(BaseModel):
+class PodOptions(FormGroup):
     """Where pods run and how they end."""
-
-    model_config = _FROZEN
 
     node_selector: dict[str, str] = Field(default={}, description="Node labels that pods insist on")
     tolerations: tuple[Toleration, ...] = Field(default=(), description="Further taints that pods put up with")

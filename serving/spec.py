@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from serving.forms import FormGroup
 from serving.models import ModelSource
 from serving.options import (
     Autoscaling,
@@ -23,6 +24,7 @@ __all__ = [
     "DEPLOYMENT_BASED",
     "SECTIONS",
     "VLLM_BASED",
+    "WEIGHTS",
     "Accelerator",
     "Autoscaling",
     "DiffusersOptions",
@@ -83,6 +85,12 @@ class WeightsSource(StrEnum):
     HUB = "hub"
 
 
+WEIGHTS = (
+    "Where pods get the weights. stream: the engine reads S3 itself; sync: a verified copy on the node; "
+    "mount: Mountpoint for S3; hub: the pod downloads. By default what suits framework and image"
+)
+"""What a form says about the choice."""
+
 DnsLabel = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$", min_length=1, max_length=63)]
 """A DNS-1035 label, as Service names must be."""
 
@@ -96,16 +104,14 @@ LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([\w.-]*[A-
 """What a Kubernetes label may hold; may be empty."""
 
 
-class Resources(BaseModel):
+class Resources(FormGroup):
     """What one pod asks for. Quantities as Kubernetes writes them.
 
     Attributes:
         accelerators: Devices (GPUs, Neuron chips) per pod.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    accelerators: int = Field(default=1, ge=0, le=64, description="GPUs or Neuron chips per pod")
+    accelerators: int = Field(default=1, ge=0, le=64, description="GPUs or Neuron chips per pod, none on cpu")
     cpu: Quantity = Field(default="", description="Cores that are kept free for the pod, for example 4")
     memory: Quantity = Field(default="", description="Memory that is kept free for the pod, for example 16Gi")
     cpu_limit: Quantity = Field(default="", description="Most cores that the pod may use; empty: no limit")

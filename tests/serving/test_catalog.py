@@ -168,7 +168,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed(overrides: dict[str, Any], 
 
 
 def test_all_wrong_values_come_in_one_error() -> None:
-    with pytest.raises(InputError, match=r"2 problems: \(1\) engine\.max_model_len .* \(2\) replicas"):
+    with pytest.raises(InputError, match=r"2 problems: \(1\) replicas .* \(2\) engine\.max_model_len"):
         Overrides.read({"replicas": 0, "engine": {"max_model_len": 0}})
 
 
