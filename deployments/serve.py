@@ -20,7 +20,7 @@ from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 
 from deployments.pools import HEARTBEAT_SECONDS, HEARTBEAT_VARIABLE
-from deployments.register import Wanted, existing, load, read
+from deployments.register import Wanted, existing, load, read, with_block_ids
 from deployments.server import check_server
 from serving.errors import InferenceError, InputError
 
@@ -79,8 +79,9 @@ async def serve(only: Sequence[str] = (), *, at_once: int = AT_ONCE) -> None:
         raise InputError(f"There is no deployment {names}.", fix="prefect.yaml lists them.", code="deployment.unknown")
     await check_server()
     os.environ.setdefault(HEARTBEAT_VARIABLE, str(HEARTBEAT_SECONDS))  # as the automations expect it of our runs
-    wanted = load(entry for entry in entries if not only or entry["name"] in only)
     async with get_client() as client:
+        chosen = [entry for entry in entries if not only or entry["name"] in only]
+        wanted = load(await with_block_ids(client, chosen))
         there = await existing(client, wanted)
     # Paused deployments would stay so, even for a worker: there is nothing that starts them again.
     await aserve(*[await served(one, there.get(one.name)) for one in wanted], limit=at_once, pause_on_shutdown=False)

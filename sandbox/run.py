@@ -54,7 +54,7 @@ def sandbox(options: RunOptions, console: Console) -> Iterator[Sandbox]:
         prefect = stack.enter_context(serve_prefect(home / "prefect", port=DEFAULT_PORT))
         os.environ["PREFECT_API_URL"], os.environ["PREFECT_HOME"] = prefect.api_url, str(prefect.home)
         servers = stack.enter_context(serve(names, home, vllm=options.vllm))
-        places = _places(options, servers)
+        places = places_of(options, servers)
         if options.kubeconfig is None:
             create_namespace(places)
         load()
@@ -72,7 +72,8 @@ def _listed(names: tuple[str, ...]) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
-def _places(options: RunOptions, servers: Servers) -> Places:
+def places_of(options: RunOptions, servers: Servers) -> Places:
+    """Where the flows find what they work with: what the options name, else the sandbox's own."""
     bucket, prefix = bucket_and_prefix(options.store)
     hub, s3, cluster = servers.hub, servers.s3, servers.kubernetes
     kubeconfig = options.kubeconfig or (cluster.kubeconfig if cluster else None)
