@@ -15,6 +15,7 @@ from serving.catalog import preset_names
 from serving.forms import FormGroup
 from serving.models import ModelSource
 from serving.partial import Partly
+from serving.policy import RefreshPolicy
 from serving.smoke import SmokeExpectation, expectation_for
 from serving.spec import (
     SECTIONS,
@@ -78,6 +79,7 @@ class WorkloadOptions(FormGroup):
         default={}, description="Pods follow the load; any field turns it on"
     )
     pod: PodOptions = Field(default=PodOptions(), description="Scheduling, labels and draining of the pods")
+    refresh: RefreshPolicy = Field(default=RefreshPolicy(), description="When it moves with the model's branch")
     preset: str = Field(default="", description="Catalogue entry that this came from; for the record only")
 
 

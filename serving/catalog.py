@@ -25,6 +25,7 @@ from serving.options import (
     VllmOptions,
 )
 from serving.partial import Partly
+from serving.policy import RefreshPolicy
 from serving.quantities import Quantity
 from serving.spec import (
     WEIGHTS,
@@ -39,7 +40,7 @@ from serving.spec import (
     WeightsSource,
 )
 
-_SECTIONS = ("ray", "lws", "diffusers", "nim", "llama_cpp", "autoscaling", "pod")
+_SECTIONS = ("ray", "lws", "diffusers", "nim", "llama_cpp", "autoscaling", "pod", "refresh")
 
 PRESETS = Path(__file__).parents[1] / "catalog" / "presets"
 
@@ -85,6 +86,7 @@ class Preset(BaseModel):
     llama_cpp: LlamaCppOptions | None = None
     autoscaling: Autoscaling | None = None
     pod: PodOptions | None = None
+    refresh: RefreshPolicy | None = None
 
 
 class Overrides(FormGroup):
@@ -140,6 +142,9 @@ class Overrides(FormGroup):
     )
     pod: Annotated[dict[str, Any], Partly(PodOptions)] = Field(
         default={}, description="Scheduling, labels and draining of the pods"
+    )
+    refresh: Annotated[dict[str, Any], Partly(RefreshPolicy)] = Field(
+        default={}, description="When it moves with the model's branch"
     )
 
     @classmethod

@@ -17,6 +17,7 @@ _NOT_IN_PODS: dict[str, Any] = {
     "replicas": True,
     "preset": True,
     "autoscaling": True,
+    "refresh": True,
     "pod": {"service_annotations", "monitor", "monitor_labels", "monitor_seconds"},
 }
 _ENDPOINT_PART = 36
@@ -49,8 +50,8 @@ class Release:
 def release_of(spec: EndpointSpec, model: PinnedModel, staged: StagedModel | None, *, run: str = "") -> Release:
     """Names the release of `model` with `spec`.
 
-    What changes no pod (replicas, autoscaling, preset) changes no release; fields at their default do not count, so
-    that a new field of a later version renames nothing.
+    What changes no pod (replicas, autoscaling, refresh policy, preset) changes no release; fields at their default do
+    not count, so that a new field of a later version renames nothing.
     """
     document = spec.model_dump(mode="json", exclude=_NOT_IN_PODS, exclude_defaults=True)
     # A group of which only fields that pods do not notice are set says nothing.

@@ -18,6 +18,7 @@ from serving.options import (
     RayOptions,
     VllmOptions,
 )
+from serving.policy import RefreshPolicy
 from serving.quantities import Quantity, parse
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "ObjectName",
     "PodOptions",
     "RayOptions",
+    "RefreshPolicy",
     "Resources",
     "VllmOptions",
     "WeightsSource",
@@ -139,6 +141,7 @@ class EndpointSpec(BaseModel):
         startup_seconds: Longest load; None: computed from the model's bytes.
         ray: For ray-vllm only; so are the following for the framework that they are called after.
         autoscaling: None: `replicas` pods, always.
+        refresh: How refreshes treat the endpoint; changes no pod.
         preset: Catalogue entry that this came from; empty: none.
     """
 
@@ -169,6 +172,7 @@ class EndpointSpec(BaseModel):
     llama_cpp: LlamaCppOptions | None = None
     autoscaling: Autoscaling | None = None
     pod: PodOptions = PodOptions()
+    refresh: RefreshPolicy = RefreshPolicy()
     preset: LabelValue = ""
 
 
