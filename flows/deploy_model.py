@@ -89,5 +89,5 @@ async def _deploy(preset: str, overrides: Overrides, target: dict[str, Block], s
         raise outcome
     report = DeployReport.model_validate(outcome)
     if report.record is not None:
-        await describe_run(name=f"{name}: {short(report.record.current.model)}", tags=tags_of(spec))
+        await describe_run(name=f"{name}: {short(report.record.serving.model)}", tags=tags_of(spec))
     return report

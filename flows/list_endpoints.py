@@ -38,7 +38,8 @@ async def list_endpoints(cluster: ClusterBlock, namespace: Namespace = "") -> li
 
 def row(record: EndpointRecord) -> dict[str, str]:
     """An endpoint as one row of the table."""
-    spec, release = record.spec, record.current
+    spec, release = record.spec, record.current or record.candidate
+    assert release is not None  # a record has one of them
     return {
         "endpoint": f"{spec.namespace}/{spec.name}",
         "framework": spec.framework.value,
@@ -47,6 +48,7 @@ def row(record: EndpointRecord) -> dict[str, str]:
         "revision": release.model.revision,
         "commit": release.model.commit[:12],
         "release": release.id,
+        "state": record.state,
         "deployed": release.deployed_at,
         "earlier releases": str(len(record.previous)),
         "smoke test": f"{release.smoke.seconds:.2f} s" if release.smoke else "",

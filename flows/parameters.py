@@ -27,6 +27,7 @@ from serving.spec import (
     Framework,
     PodOptions,
     Resources,
+    RolloutOptions,
     WeightsSource,
 )
 
@@ -79,6 +80,9 @@ class WorkloadOptions(FormGroup):
         default={}, description="Pods follow the load; any field turns it on"
     )
     pod: PodOptions = Field(default=PodOptions(), description="Scheduling, labels and draining of the pods")
+    rollout: RolloutOptions = Field(
+        default=RolloutOptions(), description="How a new release takes over from the old one"
+    )
     refresh: RefreshPolicy = Field(default=RefreshPolicy(), description="When it moves with the model's branch")
     preset: str = Field(default="", description="Catalogue entry that this came from; for the record only")
 

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from prefect import runtime
@@ -18,8 +17,9 @@ from kube.connect import Cluster
 from kube.lease import HeldLease
 from serving.errors import InferenceError, RolloutError, SmokeTestError
 from serving.frameworks.workload import Manifest
+from serving.lifecycle import begun, now, promoted, retired
 from serving.models import PinnedModel, StagedFile, StagedModel
-from serving.record import EndpointRecord, Rejected, ReleaseRecord, SmokeResult
+from serving.record import Change, EndpointRecord, Rejected, ReleaseRecord, SmokeResult
 from serving.release import Release, release_of
 from serving.rendering import render
 from serving.smoke import SmokeExpectation, SmokeReport
@@ -163,7 +163,7 @@ async def _deploy(plan: _Plan, cluster: Cluster, clock: _Clock, lease: HeldLease
     await asyncio.to_thread(lease.check)
     await clock.time("promote", _switch(plan, release, manifests, before, cluster))
     moved = result.moved_bytes if result else 0
-    current = ReleaseRecord(
+    candidate = ReleaseRecord(
         spec=spec,
         id=release.id,
         model=pinned,
@@ -172,7 +172,7 @@ async def _deploy(plan: _Plan, cluster: Cluster, clock: _Clock, lease: HeldLease
         image=spec.image,
         moved_bytes=moved,
         flow_run=str(runtime.flow_run.root_flow_run_id or runtime.flow_run.id or ""),
-        deployed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        started_at=now(),
         smoke=SmokeResult(
             passed=True,
             prompt=smoke.prompt,
@@ -182,7 +182,8 @@ async def _deploy(plan: _Plan, cluster: Cluster, clock: _Clock, lease: HeldLease
             tokens_per_second=smoke.tokens_per_second,
         ),
     )
-    record = before.succeeded_by(current, rejected=plan.rejecting) if before else EndpointRecord(current=current)
+    change = Change(action="deploy", run=candidate.flow_run, started_at=candidate.started_at)
+    record = retired(promoted(begun(before, candidate, change), rejected=plan.rejecting))
     await write_record(record, moved, clock.seconds, cluster)
     return DeployReport(
         record=record, moved_bytes=moved, changed=changes.changed, diff=changes.diff, seconds=clock.seconds
@@ -233,7 +234,7 @@ async def _switch(
             await smoke_test(front, through_gateway(plan.expectation), cluster, show=picture_key(spec))
         except SmokeTestError:
             if served != release.id:
-                if before is not None and before.current.id == served:
+                if before is not None and before.current is not None and before.current.id == served:
                     old = Release(endpoint=spec.name, id=served, model=before.current.model)
                     await promote(before.spec, old, cluster)
                 await remove_release(spec, release, cluster, served=served)

@@ -99,8 +99,9 @@ def _with_record(report: SandboxReport, run_id: str, running: Sandbox) -> Sandbo
     with from_kubeconfig(running.places.kubeconfig) as cluster:
         manifests = list_(cluster, "v1", "ConfigMap", running.places.namespace, labels=f"{RECORD_LABEL}=true")
         records = [from_manifest(manifest) for manifest in manifests]
-        record = next(record for record in records if record.current.flow_run == run_id)
-        spec, release = record.spec, record.current
+        serving = [record.current for record in records if record.current is not None]
+        release = next(one for one in serving if one.flow_run == run_id)
+        spec = release.spec
         version = request(cluster, "GET", spec.namespace, spec.name, "http", "/version")
     engine = str(version.json().get("version", "unknown")) if version.status == 200 else f"HTTP {version.status}"
     return replace(

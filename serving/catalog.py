@@ -22,6 +22,7 @@ from serving.options import (
     ObjectName,
     PodOptions,
     RayOptions,
+    RolloutOptions,
     VllmOptions,
 )
 from serving.partial import Partly
@@ -40,7 +41,7 @@ from serving.spec import (
     WeightsSource,
 )
 
-_SECTIONS = ("ray", "lws", "diffusers", "nim", "llama_cpp", "autoscaling", "pod", "refresh")
+_SECTIONS = ("ray", "lws", "diffusers", "nim", "llama_cpp", "autoscaling", "pod", "rollout", "refresh")
 
 PRESETS = Path(__file__).parents[1] / "catalog" / "presets"
 
@@ -86,6 +87,7 @@ class Preset(BaseModel):
     llama_cpp: LlamaCppOptions | None = None
     autoscaling: Autoscaling | None = None
     pod: PodOptions | None = None
+    rollout: RolloutOptions | None = None
     refresh: RefreshPolicy | None = None
 
 
@@ -142,6 +144,9 @@ class Overrides(FormGroup):
     )
     pod: Annotated[dict[str, Any], Partly(PodOptions)] = Field(
         default={}, description="Scheduling, labels and draining of the pods"
+    )
+    rollout: Annotated[dict[str, Any], Partly(RolloutOptions)] = Field(
+        default={}, description="How a new release takes over from the old one"
     )
     refresh: Annotated[dict[str, Any], Partly(RefreshPolicy)] = Field(
         default={}, description="When it moves with the model's branch"

@@ -309,8 +309,8 @@ def identity(spec: EndpointSpec) -> dict[str, Any]:
 
 def serving(record: EndpointRecord) -> dict[str, Any]:
     """Returns the fields that all events about a serving endpoint have."""
-    release = record.current
-    return identity(record.spec) | {
+    release = record.serving
+    return identity(release.spec) | {
         "revision": release.model.revision,
         "commit": release.model.commit,
         "release": release.id,
@@ -338,7 +338,7 @@ def ready(record: EndpointRecord, moved_bytes: int, step_seconds: dict[str, floa
         moved_bytes: Bytes read from the Hub by this run.
         step_seconds: Seconds per step, in order.
     """
-    release, smoke = record.current, record.current.smoke
+    release, smoke = record.serving, record.serving.smoke
     before = record.previous[0] if record.previous else None
     return EndpointReady(
         **serving(record),
@@ -370,4 +370,4 @@ def rolled_back(after: EndpointRecord) -> EndpointRolledBack:
 
 def _before(record: EndpointRecord) -> ReleaseRecord:
     """The release that served before; the present one where none did."""
-    return record.previous[0] if record.previous else record.current
+    return record.previous[0] if record.previous else record.serving

@@ -215,3 +215,15 @@ class PodOptions(FormGroup):
                 f"drain_seconds {self.drain_seconds} is not below termination_seconds {self.termination_seconds}"
             )
         return self
+
+
+class RolloutOptions(FormGroup):
+    """How a new release takes over from the old one. Changes no pod, and so no release."""
+
+    strategy: Literal["blue-green", "recreate"] = Field(
+        default="blue-green",
+        description="blue-green: beside the old release, on spare accelerators; recreate: on the old release's own",
+    )
+    retire_after: int = Field(
+        default=30, ge=0, le=3600, description="Seconds that the old release stays after the switch, for open requests"
+    )

@@ -1,21 +1,44 @@
 """What stands behind an endpoint, as written into the cluster.
 
-One ConfigMap per endpoint, found by label, holds the record as JSON: the cluster is the only database.
+One ConfigMap per endpoint, found by label, holds the record as JSON: the cluster is the only database. It is written
+before each step that changes something, so that whoever comes after a run that died knows what to finish or to undo;
+`serving.lifecycle` has the steps.
 """
 
-from typing import Any, Literal
+import json
+from enum import StrEnum
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from serving.errors import ClusterError
 from serving.models import PinnedModel
 from serving.spec import EndpointSpec
 
+VERSION = 2
 RECORD_KEY = "record.json"
 RECORD_LABEL = "inference-flows/record"
 KEPT_RELEASES = 10
 """Releases that an endpoint can be rolled back to."""
 ENDPOINT_LABEL = "inference-flows/endpoint"
+
+
+class ReleaseState(StrEnum):
+    """What a release is to its endpoint.
+
+    deploying: on its way, not proved. promoting: proved; the endpoint's Service is being pointed at it. serving: the
+    Service points at it. paused: the Service points at it and it has no pods, for a candidate needs its accelerators.
+    retiring: replaced; its pods stay until `ReleaseRecord.retire_at`. retired: its objects are gone, its weights are
+    staged. failed: could not be proved; it is being taken away.
+    """
+
+    DEPLOYING = "deploying"
+    PROMOTING = "promoting"
+    SERVING = "serving"
+    PAUSED = "paused"
+    RETIRING = "retiring"
+    RETIRED = "retired"
+    FAILED = "failed"
 
 
 class SmokeResult(BaseModel):
@@ -38,7 +61,7 @@ class SmokeResult(BaseModel):
 
 
 class ReleaseRecord(BaseModel):
-    """One pinned model in one workload, as it was brought up.
+    """One pinned model in one workload. Times are ISO 8601, UTC.
 
     Attributes:
         spec: What it was rendered from: enough to bring it up again.
@@ -47,7 +70,13 @@ class ReleaseRecord(BaseModel):
         staged_bytes: Bytes below `staged_uri`.
         moved_bytes: Bytes of these that the last run read from the Hub.
         flow_run: Id of the Prefect run that a person started to bring it up; empty outside Prefect.
-        deployed_at: ISO 8601, UTC.
+        state: What it is to its endpoint.
+        started_at: When a run began to bring it up.
+        deployed_at: When it was promoted; empty if it never was.
+        retire_at: When it may go; empty unless it is retiring or retired.
+        retired_at: When it was gone.
+        replicas: Pods that it had when it was paused; None otherwise.
+        smoke: The test that it passed; None before.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -60,7 +89,12 @@ class ReleaseRecord(BaseModel):
     moved_bytes: int
     image: str
     flow_run: str
-    deployed_at: str
+    state: ReleaseState = ReleaseState.SERVING
+    started_at: str = ""
+    deployed_at: str = ""
+    retire_at: str = ""
+    retired_at: str = ""
+    replicas: int | None = None
     smoke: SmokeResult | None = None
 
 
@@ -74,31 +108,112 @@ class Rejected(BaseModel):
     at: str
 
 
-class EndpointRecord(BaseModel):
-    """An endpoint as it was last deployed.
+class Failure(BaseModel):
+    """Why the last candidate that failed was not promoted.
 
     Attributes:
-        current: The release that serves.
-        previous: The releases before it, the newest first.
-        rejected: The newest commit that must not be tried again by itself.
+        release: Its id.
+        code: Stable name of the failure, as `serving.errors` has it.
+        reason: What happened, why and what to do.
+        run: Flow run that tried.
+        at: ISO 8601, UTC.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    version: Literal[1] = 1
-    current: ReleaseRecord
+    release: str
+    commit: str
+    code: str
+    reason: str
+    run: str
+    at: str
+
+
+class Change(BaseModel):
+    """What a run does to the endpoint: stands in the record from before its first step until after its last.
+
+    Attributes:
+        run: Flow run that does it.
+        started_at: ISO 8601, UTC.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    action: Literal["deploy", "refresh", "rollback", "remove"]
+    run: str
+    started_at: str
+
+
+class EndpointRecord(BaseModel):
+    """An endpoint: what serves, what is on its way, what was before.
+
+    Attributes:
+        change: What a run is in the middle of, or was when it died; None if there is nothing to finish.
+        candidate: The release that is being brought up; it may be the current one with another number of pods.
+        current: The release that the endpoint's Service points at; None while the first one is on its way.
+        previous: The releases before it, the newest first.
+        rejected: The newest commit that must not be tried again by itself.
+        failed: The last candidate that could not be promoted, if any.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    version: Literal[2] = 2
+    change: Change | None = None
+    candidate: ReleaseRecord | None = None
+    current: ReleaseRecord | None = None
     previous: tuple[ReleaseRecord, ...] = ()
     rejected: Rejected | None = None
+    failed: Failure | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_version_1(cls, document: Any) -> Any:
+        """Version 1 was written after a promotion alone: its current release serves, the others are gone."""
+        if not isinstance(document, dict) or document.get("version") != 1:
+            return document
+        before = [
+            {**old, "state": ReleaseState.RETIRED} for old in document.get("previous") or () if isinstance(old, dict)
+        ]
+        return {**document, "version": VERSION, "previous": before}
+
+    @model_validator(mode="after")
+    def _of_something(self) -> Self:
+        if self.current is None and self.candidate is None:
+            raise ValueError("a record has a current release or a candidate")
+        return self
 
     @property
     def spec(self) -> EndpointSpec:
-        """The spec of the release that serves."""
-        return self.current.spec
+        """The spec of the release that serves; of the one that is on its way as long as none does."""
+        release = self.current or self.candidate
+        assert release is not None  # the validator's word
+        return release.spec
 
-    def succeeded_by(self, release: ReleaseRecord, *, rejected: Rejected | None = None) -> "EndpointRecord":
-        """The record once another release serves: this one's release joins those before, each named once."""
-        before = [old for old in (self.current, *self.previous) if old.id != release.id]
-        return EndpointRecord(current=release, previous=tuple(before[:KEPT_RELEASES]), rejected=rejected)
+    @property
+    def serving(self) -> ReleaseRecord:
+        """The release that serves.
+
+        Raises:
+            ValueError: None does yet.
+        """
+        if self.current is None:
+            raise ValueError(f"endpoint {self.spec.namespace}/{self.spec.name} has no release yet")
+        return self.current
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing to finish or to undo."""
+        return self.change is None
+
+    @property
+    def state(self) -> str:
+        """What happens to the endpoint, as one word: ``serving`` if nothing does."""
+        if self.change is not None and self.change.action == "remove":
+            return "removing"
+        if self.candidate is not None:
+            return self.candidate.state.value
+        return ReleaseState.SERVING.value if self.settled else ReleaseState.RETIRING.value
 
 
 def record_name(endpoint: str) -> str:
@@ -126,15 +241,23 @@ def to_manifest(record: EndpointRecord) -> dict[str, Any]:
 
 
 def from_manifest(manifest: dict[str, Any]) -> EndpointRecord:
-    """Reads a record back.
+    """Reads a record back, one of an earlier version too.
 
     Raises:
         ClusterError: The ConfigMap holds no record that this version understands.
     """
     metadata = manifest.get("metadata", {})
     where = f"ConfigMap {metadata.get('namespace')}/{metadata.get('name')}"
+    text = manifest.get("data", {}).get(RECORD_KEY, "")
+    if (version := _version(text)) > VERSION:
+        raise ClusterError(
+            f"{where} holds an endpoint record of version {version}; this version of inference-flows knows {VERSION}.",
+            cause="A newer version of inference-flows wrote it.",
+            fix="Update inference-flows where this run was started.",
+            code="record.newer",
+        )
     try:
-        return EndpointRecord.model_validate_json(manifest.get("data", {}).get(RECORD_KEY, ""))
+        return EndpointRecord.model_validate_json(text)
     except ValidationError as error:
         raise ClusterError(
             f"{where} holds no endpoint record that can be read ({error.error_count()} problems).",
@@ -143,3 +266,11 @@ def from_manifest(manifest: dict[str, Any]) -> EndpointRecord:
             "and deploy the endpoint again.",
             code="record.unreadable",
         ) from error
+
+
+def _version(text: str) -> int:
+    try:
+        version = json.loads(text)["version"]
+    except (ValueError, LookupError, TypeError):
+        return 0
+    return version if isinstance(version, int) else 0

@@ -17,6 +17,7 @@ _NOT_IN_PODS: dict[str, Any] = {
     "replicas": True,
     "preset": True,
     "autoscaling": True,
+    "rollout": True,
     "refresh": True,
     "pod": {"service_annotations", "monitor", "monitor_labels", "monitor_seconds"},
 }

@@ -6,22 +6,22 @@ from typing import Any
 from serving.calling import PORT, call_example, dashboard_example, gateway_example, logs_example
 from serving.diagnosis import Diagnosis, to_json
 from serving.errors import InferenceError, PreflightError, RolloutError, SmokeTestError
-from serving.record import EndpointRecord
+from serving.record import ReleaseRecord
 from serving.spec import EndpointSpec
 
 SHOWN_ANSWER = 600
 BAR_WIDTH = 30
 
 
-def ready_markdown(record: EndpointRecord, moved_bytes: int, seconds: Mapping[str, float]) -> str:
+def ready_markdown(release: ReleaseRecord, moved_bytes: int, seconds: Mapping[str, float]) -> str:
     """The report of an endpoint that answers.
 
     Args:
-        record: What stands behind the endpoint now.
+        release: What the endpoint serves now.
         moved_bytes: Bytes read from the Hub by this run.
         seconds: Seconds per step, in order.
     """
-    spec, release = record.spec, record.current
+    spec = release.spec
     rows = {
         "Endpoint": f"`{spec.namespace}/{spec.name}`",
         "Model": f"{release.model.repo_id} @ `{release.model.commit}` ({release.model.revision})",
@@ -33,7 +33,7 @@ def ready_markdown(record: EndpointRecord, moved_bytes: int, seconds: Mapping[st
     }
     if spec.preset:
         rows["Preset"] = f"`{spec.preset}`"
-    parts = [f"# {spec.name} answers", _table(rows), _smoke(record), _timings(seconds), _how_to_call(spec)]
+    parts = [f"# {spec.name} answers", _table(rows), _smoke(release), _timings(seconds), _how_to_call(spec)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -114,8 +114,8 @@ def _how_to_call(spec: EndpointSpec) -> str:
     return "\n\n".join(parts)
 
 
-def _smoke(record: EndpointRecord) -> str:
-    smoke = record.current.smoke
+def _smoke(release: ReleaseRecord) -> str:
+    smoke = release.smoke
     if smoke is None:
         return ""
     timing = f"{smoke.seconds:.2f} s"

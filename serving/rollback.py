@@ -1,8 +1,7 @@
 """Which release to go back to. Pure."""
 
-from datetime import UTC, datetime
-
 from serving.errors import InputError
+from serving.lifecycle import now
 from serving.record import EndpointRecord, Rejected, ReleaseRecord
 
 SHORTEST = 6
@@ -21,7 +20,7 @@ def choose_release(record: EndpointRecord, to: str = "") -> ReleaseRecord:
     name = f"{record.spec.namespace}/{record.spec.name}"
     if not record.previous:
         raise InputError(
-            f"Endpoint {name} has no release before {record.current.id}.",
+            f"Endpoint {name} has no release before {record.current.id if record.current else 'its first one'}.",
             fix="Deploy another revision or other parameters instead.",
             code="rollback.none",
         )
@@ -41,7 +40,6 @@ def choose_release(record: EndpointRecord, to: str = "") -> ReleaseRecord:
 
 def rejection_of(record: EndpointRecord, chosen: ReleaseRecord) -> Rejected | None:
     """Returns the commit that refreshes must pass over after the rollback; None if the commit stays the same."""
-    commit = record.current.model.commit
-    if commit == chosen.model.commit:
+    if record.current is None or record.current.model.commit == chosen.model.commit:
         return None
-    return Rejected(commit=commit, reason="rolled back", at=datetime.now(UTC).isoformat(timespec="seconds"))
+    return Rejected(commit=record.current.model.commit, reason="rolled back", at=now())

@@ -16,6 +16,7 @@ from serving.options import (
     ObjectName,
     PodOptions,
     RayOptions,
+    RolloutOptions,
     VllmOptions,
 )
 from serving.policy import RefreshPolicy
@@ -43,6 +44,7 @@ __all__ = [
     "RayOptions",
     "RefreshPolicy",
     "Resources",
+    "RolloutOptions",
     "VllmOptions",
     "WeightsSource",
 ]
@@ -172,6 +174,7 @@ class EndpointSpec(BaseModel):
     llama_cpp: LlamaCppOptions | None = None
     autoscaling: Autoscaling | None = None
     pod: PodOptions = PodOptions()
+    rollout: RolloutOptions = RolloutOptions()
     refresh: RefreshPolicy = RefreshPolicy()
     preset: LabelValue = ""
 

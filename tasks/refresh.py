@@ -92,6 +92,7 @@ def compare(records: Sequence[EndpointRecord], newest: dict[ModelSource, PinnedM
             found.unknown[name] = str(known)
         elif (
             known is None
+            or record.current is None
             or known.commit == record.current.model.commit
             or (record.rejected is not None and record.rejected.commit == known.commit)
         ):

@@ -23,7 +23,7 @@ async def write_record(
     record: EndpointRecord, moved_bytes: int, seconds: Mapping[str, float], cluster: Cluster
 ) -> None:
     """Writes the endpoint's record into the cluster, and says so in the UI, as an event and as lineage."""
-    spec, release = record.spec, record.current
+    spec, release = record.spec, record.serving
     made = endpoint_key(cluster.name or cluster.server, spec.namespace, spec.name)
     source = staged_key(release.staged_uri) if release.staged_uri else hub_key(release.model)
     await making(_write_record, made, source, title=f"{spec.namespace}/{spec.name}")(
@@ -35,10 +35,10 @@ async def write_record(
 async def _write_record(
     record: EndpointRecord, moved_bytes: int, seconds: Mapping[str, float], cluster: Cluster
 ) -> None:
-    spec, release = record.spec, record.current
+    spec, release = record.spec, record.serving
     await asyncio.to_thread(apply, cluster, to_manifest(record))
     await acreate_markdown_artifact(
-        markdown=ready_markdown(record, moved_bytes, seconds),
+        markdown=ready_markdown(release, moved_bytes, seconds),
         key=artifact_key(spec),
         description=f"{release.model.repo_id}@{release.model.commit[:12]} answers at {spec.namespace}/{spec.name}",
     )

@@ -58,7 +58,7 @@ def test_a_failure_of_any_kind_fits_its_event(kind: str) -> None:
 
 
 def test_an_event_of_a_serving_endpoint_names_model_release_and_what_was_before() -> None:
-    after = EndpointRecord(current=release("a")).succeeded_by(release("b"))
+    after = EndpointRecord(current=release("b"), previous=(release("a"),))
     event = events.ready(after, 7, {"check": 0.5})
     assert (event.commit, event.previous_commit, event.previous_release) == ("b" * 40, "a" * 40, "a" * 10)
     assert event.related() == [

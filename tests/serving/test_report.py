@@ -10,7 +10,7 @@ from serving.calling import call_example, dashboard_example, gateway_example, lo
 from serving.diagnosis import Category, Diagnosis, Evidence
 from serving.errors import InputError, PreflightError, RolloutError, SmokeTestError
 from serving.models import ModelSource, PinnedModel
-from serving.record import EndpointRecord, ReleaseRecord, SmokeResult
+from serving.record import ReleaseRecord, SmokeResult
 from serving.report import failure_data, failure_markdown, ready_markdown
 from serving.smoke import SmokeReport
 from serving.spec import Accelerator, EndpointSpec, Framework
@@ -67,7 +67,7 @@ def test_the_report_of_an_endpoint_that_answers_shows_question_answer_and_speed(
         deployed_at="2026-01-01T00:00:00+00:00",
         smoke=smoke,
     )
-    text = ready_markdown(EndpointRecord(current=release), 10, {"stage": 1.0, "wait": 3.0})
+    text = ready_markdown(release, 10, {"stage": 1.0, "wait": 3.0})
     assert "first token after 0.25 s, 40.0 tokens per second" in text
     assert "````text\n```\nBecause.\n````" in text
     assert "kubectl port-forward -n ml svc/chat 8000" in text
