@@ -7,9 +7,10 @@ from serving.explain import input_error
 from serving.frameworks.arguments import flag, options_from_arguments
 from serving.frameworks.defaults import default_image
 from serving.frameworks.groups import group_size
-from serving.frameworks.images import EngineImage, Family, engine_image
+from serving.frameworks.images import EngineImage, Family, Version, engine_image, ray_streams
 from serving.frameworks.monitor import has_metrics
 from serving.frameworks.neuron import neuron_cores
+from serving.frameworks.scaling import metrics
 from serving.instances import instance_types
 from serving.options import DiffusersOptions
 from serving.quantities import GIB, parse
@@ -97,6 +98,7 @@ def impossibilities(spec: EndpointSpec) -> Iterator[str]:
     yield from _sections(spec)
     yield from _extra_arguments(spec)
     yield from _autoscaling(spec)
+    yield from _nim(spec)
     if spec.pod.monitor and not has_metrics(spec):
         yield "pod.monitor needs metrics, and a NIM that makes pictures has none for Prometheus; leave it out."
     if spec.framework is Framework.AIBRIX and spec.served_model_name != spec.name:
@@ -162,6 +164,16 @@ def _weights(spec: EndpointSpec, image: EngineImage) -> Iterator[str]:
             f"weights=stream does not work with image {spec.image}, which brings no S3 streamer; "
             "use sync, or vllm/vllm-openai from v0.9.0 on."
         )
+    elif spec.framework is Framework.RAY_VLLM and not ray_streams(_ray_version(spec, image)):
+        yield (
+            f"weights=stream does not work with Ray {'.'.join(map(str, _ray_version(spec, image)))}, whose LLM "
+            "application does not hand s3:// addresses on; use sync, or Ray 2.52 to 2.56, or 2.59 and later."
+        )
+
+
+def _ray_version(spec: EndpointSpec, image: EngineImage) -> Version:
+    given = spec.ray.version if spec.ray else ""
+    return engine_image(f"ray:{given}").version if given else image.version
 
 
 def _accelerators(spec: EndpointSpec) -> Iterator[str]:
@@ -241,6 +253,15 @@ def _extra_arguments(spec: EndpointSpec) -> Iterator[str]:
             yield f"engine.extra_args cannot be turned into {spec.framework}'s options: {error}."
 
 
+def _nim(spec: EndpointSpec) -> Iterator[str]:
+    options = spec.nim
+    if options is not None and options.operator and spec.replicas > 1 and not options.storage_class:
+        yield (
+            f"nim.storage_class is empty and replicas is {spec.replicas}: pods on several nodes share the operator's "
+            "cache; name a class whose volumes many nodes can mount, such as EFS or FSx, or set replicas to 1."
+        )
+
+
 def _autoscaling(spec: EndpointSpec) -> Iterator[str]:
     scaling = spec.autoscaling
     if scaling is None:
@@ -251,3 +272,7 @@ def _autoscaling(spec: EndpointSpec) -> Iterator[str]:
         yield f"autoscaling is for Deployments, {spec.framework} is none here; set replicas."
     elif scaling.by == "aibrix" and spec.framework is not Framework.AIBRIX:
         yield f"autoscaling.by=aibrix is for framework=aibrix, framework is {spec.framework}; use hpa or keda."
+    elif not scaling.query and scaling.metric not in metrics(spec):
+        measured = sorted(metrics(spec))
+        query = "by=keda with a query over what it does measure" if not measured else f"one of {', '.join(measured)}"
+        yield f"autoscaling.metric is {scaling.metric}, {spec.framework}'s server does not measure that; use {query}."

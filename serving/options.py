@@ -98,7 +98,9 @@ class DiffusersOptions(FormGroup):
     """The image server.
 
     Attributes:
-        packages: Installed once per pod into a volume; empty where the image brings them.
+        packages: Installed once per pod into a volume, before those of the image and without what they depend on:
+            that is the image's. The images of the Diffusers project bring all that their pipelines need since July
+            2026.
     """
 
     pipeline: Literal["flux", "stablediffusion3", "stablediffusionxl", "kolors", "omnigen", "diffusion"] = Field(
@@ -112,7 +114,7 @@ class DiffusersOptions(FormGroup):
     steps: int | None = Field(default=None, ge=1, le=1000, description="Default denoising steps; None: the pipeline's")
     guidance_scale: float | None = Field(default=None, ge=0, description="Default guidance; None: the pipeline's")
     packages: tuple[PackageSpec, ...] = Field(
-        default=("diffusers==0.34.0", "sentencepiece==0.2.0"), description="Python packages that the image lacks"
+        default=(), description="Python packages that the image lacks, for example diffusers==0.39.0"
     )
 
 
@@ -170,6 +172,8 @@ class Autoscaling(FormGroup):
             raise ValueError(f"min_replicas 0 works with by=keda only, by is {self.by}")
         if self.by == "keda" and not self.prometheus:
             raise ValueError("by=keda needs prometheus, the URL of the Prometheus that has the engine's metrics")
+        if self.query and self.by != "keda":
+            raise ValueError(f"query is for by=keda, by is {self.by}")
         if self.min_replicas == 0 and not self.query:
             raise ValueError(
                 "min_replicas 0 needs query, PromQL over something that lives without pods (a gateway): the engine's "
@@ -197,6 +201,9 @@ class PodOptions(FormGroup):
     architecture: Literal["", "amd64", "arm64"] = Field(default="", description="Processor of the nodes; empty: any")
     image_pull_secrets: tuple[ObjectName, ...] = Field(default=(), description="Secrets for private registries")
     priority_class: ObjectName = Field(default="", description="Kubernetes priority class")
+    scheduler: ObjectName = Field(
+        default="", description="Scheduler of the pods, for example Neuron's scheduler extension; empty: the default"
+    )
     annotations: dict[str, str] = Field(default={}, description="Further annotations of the pods")
     labels: dict[str, str] = Field(default={}, description="Further labels of the pods")
     service_annotations: dict[str, str] = Field(default={}, description="Annotations of the Service")

@@ -25,7 +25,7 @@ DEFAULT_IMAGES: dict[Framework, dict[Accelerator, str]] = {
         Accelerator.GPU: "diffusers/diffusers-pytorch-cuda:latest",
         Accelerator.NEURON: (
             "763104351884.dkr.ecr.us-west-2.amazonaws.com/huggingface-pytorch-inference-neuronx:"
-            "2.1.2-transformers4.43.2-neuronx-py310-sdk2.20.0-ubuntu20.04"
+            "2.8.0-transformers4.55.4-neuronx-py310-sdk2.26.0-ubuntu22.04"
         ),
         Accelerator.CPU: "diffusers/diffusers-pytorch-cpu:latest",
     },

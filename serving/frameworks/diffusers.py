@@ -86,7 +86,8 @@ def command_line(spec: EndpointSpec, options: DiffusersOptions, weights: Weights
     if spec.accelerator is Accelerator.GPU and spec.resources.accelerators > 1:
         command += ["--devices", str(spec.resources.accelerators)]
     if spec.accelerator is Accelerator.NEURON:
-        command += ["--artifacts", f"{neuron.COMPILED}/pipeline"]
+        cores = spec.resources.accelerators * neuron.neuron_cores(spec.instance_type)[0]
+        command += ["--devices", str(cores), "--artifacts", f"{neuron.COMPILED}/pipeline"]
     for flag, value in (
         ("--dtype", options.dtype or None),
         ("--steps", options.steps),
@@ -113,10 +114,15 @@ def _package_mounts(options: DiffusersOptions) -> tuple[dict[str, Any], ...]:
 
 
 def _installer(spec: EndpointSpec, options: DiffusersOptions) -> tuple[dict[str, Any], ...]:
-    """Installs what the image lacks, once per pod: a container that starts again finds it there."""
+    """Installs what the image lacks, once per pod: a container that starts again finds it there.
+
+    Without dependencies: a resolver that starts from an empty directory would shadow the image's own set (torch,
+    transformers and what they agree on) with one of its own.
+    """
     if not options.packages:
         return ()
-    command = ["python3", "-m", "uv", "pip", "install", "--no-cache", "--target", PACKAGES_DIR, *options.packages]
+    command = ["python3", "-m", "pip", "install", "--no-cache-dir", "--no-deps", "--disable-pip-version-check"]
+    command += ["--target", PACKAGES_DIR, *options.packages]
     return (
         {
             "name": "install-packages",

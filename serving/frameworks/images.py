@@ -1,8 +1,8 @@
 """What is known of the container images that serve, from their names: for which accelerator, which engine version.
 
 Sources: the images' Dockerfiles (vllm-project/vllm ``docker/Dockerfile``, ``docker/Dockerfile.cpu``;
-aws/deep-learning-containers ``vllm/x86_64/gpu/Dockerfile``; ray-project/ray ``docker``; ggml-org/llama.cpp
-``.devops``), NVIDIA's NGC catalogue and the AWS Neuron documentation.
+aws/deep-learning-containers ``docker/vllm``; ray-project/ray ``docker``; ggml-org/llama.cpp ``.devops``), the
+packages of vLLM 0.9 to 0.27 and Ray 2.46 to 2.59, NVIDIA's NGC catalogue and the AWS Neuron documentation.
 """
 
 import re
@@ -16,11 +16,24 @@ Version = tuple[int, ...]
 STREAMER_SINCE: Version = (0, 9, 0)
 """First vllm-openai release taken for granted to carry ``runai-model-streamer[s3]`` and S3 model paths."""
 
+AWS_STREAMER_SINCE: Version = (0, 13, 0)
+"""From here on AWS builds its vLLM images on vllm-openai, and they bring what that brings."""
+
 DEVICE_FLAG_BEFORE: Version = (0, 10, 0)
 """vLLM finds its device by itself; ``--device`` was deprecated in 0.9 and is gone since 0.10."""
 
 MULTI_NODE_SINCE: Version = (0, 12, 0)
 """From here on vLLM spans nodes by itself (``--nnodes``); before it needs Ray, which its images carried until 0.18."""
+
+SHUTDOWN_TIMEOUT_SINCE: Version = (0, 18, 0)
+"""From here on vLLM aborts requests in flight when told to stop, unless ``--shutdown-timeout`` gives them time."""
+
+CACHE_METRIC_SINCE: Version = (0, 9, 2)
+"""From here on vLLM has ``vllm:kv_cache_usage_perc``; ``vllm:gpu_cache_usage_perc`` is gone since 0.11."""
+
+RAY_STREAMS: tuple[tuple[Version, Version], ...] = (((2, 52), (2, 57)), ((2, 59), (1000,)))
+"""Versions of Ray, first and end, whose LLM application hands ``s3://`` addresses to a streaming engine. Earlier ones
+take them for a Hub repository, 2.57 and 2.58 drop them (ray-project/ray issue 65477)."""
 
 
 class Family(StrEnum):
@@ -56,6 +69,8 @@ class EngineImage:
     @property
     def streams(self) -> bool:
         """Whether the image is known to read weights from S3 by itself."""
+        if self.family is Family.AWS:
+            return self.version >= AWS_STREAMER_SINCE
         return self.family is Family.UPSTREAM and (not self.version or self.version >= STREAMER_SINCE)
 
     @property
@@ -71,9 +86,27 @@ class EngineImage:
         return bool(self.version) and self.version < DEVICE_FLAG_BEFORE
 
     @property
+    def takes_shutdown_timeout(self) -> bool:
+        """Whether vLLM of this image is known to have ``--shutdown-timeout``."""
+        if self.family in (Family.UPSTREAM, Family.CPU):
+            return not self.version or self.version >= SHUTDOWN_TIMEOUT_SINCE
+        return self.family is Family.AWS and self.version >= SHUTDOWN_TIMEOUT_SINCE
+
+    @property
+    def cache_metric(self) -> str:
+        """What vLLM of this version calls the share of its cache that is used; an unknown version counts as new."""
+        old = bool(self.version) and self.version < CACHE_METRIC_SINCE
+        return "vllm:gpu_cache_usage_perc" if old else "vllm:kv_cache_usage_perc"
+
+    @property
     def spans_nodes(self) -> bool:
         """Whether vLLM of this version spans nodes without Ray; an unknown version counts as new."""
         return not self.version or self.version >= MULTI_NODE_SINCE
+
+
+def ray_streams(version: Version) -> bool:
+    """Tells whether Ray's LLM application of this version streams weights from S3; an unknown one counts as new."""
+    return not version or any(first <= version < end for first, end in RAY_STREAMS)
 
 
 def split_reference(image: str) -> tuple[str, str]:

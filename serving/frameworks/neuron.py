@@ -4,6 +4,10 @@ COMPILED = "/neuron-artifacts"
 """Where compiled models go. The engine's own default is the model's directory, which may be read-only."""
 
 
+RAY_RESOURCE = "neuron_cores"
+"""What Ray calls NeuronCores."""
+
+
 def neuron_cores(instance_type: str) -> tuple[int, int]:
     """Returns the NeuronCores of one chip: as the runtime groups them by default, and at most.
 

@@ -20,6 +20,7 @@ from serving.spec import EndpointSpec
 CACHE = "/opt/nim/.cache"
 _USER = 1000
 _KEY = "NGC_API_KEY"
+_PORT = 8000
 READY, LIVE = "/v1/health/ready", "/v1/health/live"
 
 
@@ -42,7 +43,7 @@ def render(spec: EndpointSpec, staged: StagedModel | None, release: Release) -> 
         weights,
         [_container(spec, options, weights)],
         volumes=(_volume(options, claim),),
-        metrics=("/v1/metrics", 8000) if options.kind == "llm" else None,
+        metrics=("/v1/metrics", _PORT) if options.kind == "llm" else None,
         # The images run as this user, and their libraries are set up for it.
         security={
             **POD_SECURITY,
@@ -62,9 +63,7 @@ def render(spec: EndpointSpec, staged: StagedModel | None, release: Release) -> 
 
 
 def _container(spec: EndpointSpec, options: NimOptions, weights: Weights) -> dict[str, Any]:
-    own = {"NIM_CACHE_PATH": CACHE, "NIM_HTTP_API_PORT": "8000"}
-    if options.kind == "llm":
-        own["NIM_SERVED_MODEL_NAME"] = spec.served_model_name
+    own = {"NIM_CACHE_PATH": CACHE, "NIM_HTTP_API_PORT": str(_PORT), **_own_environment(spec, options)}
     secrets = (
         {"name": _KEY, "valueFrom": {"secretKeyRef": {"name": options.key_secret, "key": _KEY}}},
         hub_token(spec),
@@ -80,6 +79,10 @@ def _container(spec: EndpointSpec, options: NimOptions, weights: Weights) -> dic
         mounts=({"name": "nim-cache", "mountPath": CACHE},),
         security=CONTAINER_SECURITY,
     )
+
+
+def _own_environment(spec: EndpointSpec, options: NimOptions) -> dict[str, str]:
+    return {"NIM_SERVED_MODEL_NAME": spec.served_model_name} if options.kind == "llm" else {}
 
 
 def _pull_secret(spec: EndpointSpec, options: NimOptions) -> Any:
@@ -122,8 +125,14 @@ def _metadata(name: str, spec: EndpointSpec, release: Release) -> dict[str, Any]
     }
 
 
-def _cache_name(spec: EndpointSpec, options: NimOptions) -> str:
-    """Names the cache by what it holds: releases that need the same one share it."""
+def _cache_name(spec: EndpointSpec, options: NimOptions, release: Release) -> str:
+    """Names the cache by what it holds: releases that need the same one share it, if many nodes can mount it.
+
+    Without a storage class the cluster's default one is used, on EKS a disk that one node mounts at a time: there a
+    release that comes up beside another must have a cache of its own.
+    """
+    if not options.storage_class:
+        return f"{release.name}-cache"
     content = "\n".join([spec.image, options.model_dump_json()])
     return f"{spec.name}-cache-{sha256(content.encode()).hexdigest()[:8]}"
 
@@ -149,19 +158,20 @@ def _cache(spec: EndpointSpec, options: NimOptions, release: Release) -> Manifes
         "authSecret": options.key_secret,
         **({"model": model} if model else {}),
     }
-    claim: dict[str, Any] = {"create": True, "size": options.cache_size, "volumeAccessMode": "ReadWriteMany"}
+    claim: dict[str, Any] = {"create": True, "size": options.cache_size, "volumeAccessMode": "ReadWriteOnce"}
     if options.storage_class:
-        claim["storageClass"] = options.storage_class
+        claim |= {"storageClass": options.storage_class, "volumeAccessMode": "ReadWriteMany"}
     return {
         "apiVersion": "apps.nvidia.com/v1alpha1",
         "kind": "NIMCache",
-        "metadata": _metadata(_cache_name(spec, options), spec, release),
+        "metadata": _metadata(_cache_name(spec, options, release), spec, release),
         "spec": {"source": {"ngc": ngc}, "storage": {"pvc": claim}, **_placement(spec)},
     }
 
 
 def _service(spec: EndpointSpec, options: NimOptions, release: Release) -> Manifest:
     repository, tag = split_reference(spec.image)
+    startup = http_probes(load_seconds(spec, None), ready=READY, port=_PORT)["startupProbe"]
     return {
         "apiVersion": "apps.nvidia.com/v1alpha1",
         "kind": "NIMService",
@@ -171,15 +181,19 @@ def _service(spec: EndpointSpec, options: NimOptions, release: Release) -> Manif
                 "repository": repository,
                 "tag": tag or "latest",
                 "pullPolicy": "IfNotPresent",
-                "pullSecrets": [options.pull_secret],
+                "pullSecrets": list(_pull_secret(spec, options).image_pull_secrets),
             },
             "authSecret": options.key_secret,
-            "storage": {"nimCache": {"name": _cache_name(spec, options)}},
+            "storage": {"nimCache": {"name": _cache_name(spec, options, release)}},
             "replicas": spec.replicas,
-            "labels": identity(spec, release),
-            "env": environment(spec.env),
+            "labels": spec.pod.labels | identity(spec, release),
+            **({"annotations": dict(spec.pod.annotations)} if spec.pod.annotations else {}),
+            "env": environment(_own_environment(spec, options), spec.env),
             "resources": resources.requests_and_limits(spec),
-            "expose": {"service": {"type": "ClusterIP", "port": 8000}},
+            "expose": {"service": {"type": "ClusterIP", "port": _PORT}},
+            "startupProbe": {"probe": startup},
+            **({"priorityClassName": spec.pod.priority_class} if spec.pod.priority_class else {}),
+            **({"schedulerName": spec.pod.scheduler} if spec.pod.scheduler else {}),
             **_placement(spec),
         },
     }

@@ -140,6 +140,7 @@ def pod_template(
         "serviceAccountName": spec.service_account or None,
         "imagePullSecrets": [{"name": name} for name in spec.pod.image_pull_secrets] or None,
         "priorityClassName": spec.pod.priority_class or None,
+        "schedulerName": spec.pod.scheduler or None,
         "tolerations": resources.tolerations(spec) or None,
         "nodeSelector": resources.node_selector(spec) or None,
         "affinity": affinity,

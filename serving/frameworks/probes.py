@@ -62,7 +62,7 @@ def progress_deadline(spec: EndpointSpec, total_bytes: int | None) -> int:
 
 
 def http_probes(
-    budget_seconds: int, *, ready: str, live: str | None = None, port: str = "http", startup: str | None = None
+    budget_seconds: int, *, ready: str, live: str | None = None, port: str | int = "http", startup: str | None = None
 ) -> dict[str, Any]:
     """Returns startup, readiness and liveness probes.
 

@@ -4,13 +4,14 @@ KubeRay brings a new Ray cluster up beside the old one when the cluster's part o
 probes of head and workers itself.
 """
 
+import json
 from typing import Any
 
 import yaml
 
 from serving.combinations import require_possible
+from serving.frameworks import neuron, resources
 from serving.frameworks import ray_files as files
-from serving.frameworks import resources
 from serving.frameworks.images import Family, engine_image, split_reference
 from serving.frameworks.labels import RELEASE_LABEL, annotations, workload_labels
 from serving.frameworks.pod import CONTAINER_SECURITY, SHARED_MEMORY, engine_container, environment, pod_template
@@ -59,8 +60,7 @@ def render(spec: EndpointSpec, staged: StagedModel | None, release: Release) -> 
                 "minReplicas": _workers(spec, options)[0],
                 "maxReplicas": _workers(spec, options)[1],
                 "numOfHosts": 1,
-                # Serve's own actors need some CPUs by name, whatever the pod reserves.
-                "rayStartParams": {"num-cpus": _LOGICAL_CPUS, "object-store-memory": _OBJECT_STORE_BYTES},
+                "rayStartParams": _worker_parameters(spec),
                 "template": worker,
             }
         ],
@@ -89,6 +89,20 @@ def render(spec: EndpointSpec, staged: StagedModel | None, release: Release) -> 
         },
         *_budget(spec, release, options),
     ]
+
+
+def _worker_parameters(spec: EndpointSpec) -> dict[str, str]:
+    """What ``ray start`` is told: Serve's own actors need some CPUs by name, whatever the pod reserves.
+
+    KubeRay finds GPUs in the limits by itself, but of Neuron's resources only ``aws.amazon.com/neuroncore``; its
+    autoscaler knows what a worker offers from here alone.
+    """
+    parameters = {"num-cpus": _LOGICAL_CPUS, "object-store-memory": _OBJECT_STORE_BYTES}
+    if spec.accelerator is Accelerator.NEURON:
+        cores = spec.resources.accelerators * neuron.neuron_cores(spec.instance_type)[0]
+        cores = max(cores, spec.engine.tensor_parallel_size or 0)
+        parameters["resources"] = f"'{json.dumps({neuron.RAY_RESOURCE: cores})}'"
+    return parameters
 
 
 def ray_version(spec: EndpointSpec, options: RayOptions) -> str:

@@ -40,8 +40,13 @@ pipeline:
 
 
 def paths(spec: EndpointSpec) -> dict[str, str]:
-    """Returns the environment in which Ray finds our application."""
-    return {"PYTHONPATH": APP_DIR} if spec.accelerator is Accelerator.NEURON else {}
+    """Returns the environment in which Ray finds our application, or packages installed at start their library.
+
+    That is the C++ library of the image's Conda, newer than the system's.
+    """
+    if spec.accelerator is Accelerator.NEURON:
+        return {"PYTHONPATH": APP_DIR}
+    return {"LD_LIBRARY_PATH": "/home/ray/anaconda3/lib"} if spec.ray and spec.ray.vllm_version else {}
 
 
 def app_mounts(spec: EndpointSpec) -> tuple[dict[str, Any], ...]:

@@ -18,6 +18,7 @@ from serving.release import Release
 from serving.spec import Accelerator, EndpointSpec, WeightsSource
 
 APPLICATION = "llm"
+_ONGOING_REQUESTS = 1000
 
 
 def serve_config(
@@ -78,7 +79,9 @@ def _neuron_application(
     command = ["vllm", "serve", weights.location, "--served-model-name", spec.served_model_name]
     deployment = {
         "name": "engine",
-        "ray_actor_options": {"num_cpus": 1, "resources": {"neuron_cores": cores}},
+        "ray_actor_options": {"num_cpus": 1, "resources": {neuron.RAY_RESOURCE: cores}},
+        # The engine queues by itself; Serve's default of 5 requests at a time would starve it.
+        "max_ongoing_requests": _ONGOING_REQUESTS,
         "health_check_period_s": 10,
         "health_check_timeout_s": 30,
         **_scale(spec, options),

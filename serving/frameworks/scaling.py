@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from serving.frameworks.images import engine_image
 from serving.frameworks.labels import object_labels
 from serving.frameworks.workload import Manifest
 from serving.options import Autoscaling
@@ -12,16 +13,12 @@ from serving.spec import EndpointSpec, Framework
 _VLLM = {
     "requests-waiting": "vllm:num_requests_waiting",
     "requests-running": "vllm:num_requests_running",
-    "cache-usage": "vllm:gpu_cache_usage_perc",
+    "cache-usage": "",  # by the engine's version
 }
-METRICS: dict[Framework, dict[str, str]] = {
+_LONGEST_WINDOW = 3600
+_METRICS: dict[Framework, dict[str, str]] = {
     Framework.VLLM: _VLLM,
     Framework.AIBRIX: _VLLM,
-    Framework.TRITON_VLLM: {
-        "requests-waiting": "nv_inference_pending_request_count",
-        "requests-running": "vllm:num_requests_running",
-        "cache-usage": "vllm:gpu_cache_usage_perc",
-    },
     Framework.NIM: {
         "requests-waiting": "num_requests_waiting",
         "requests-running": "num_requests_running",
@@ -38,12 +35,25 @@ METRICS: dict[Framework, dict[str, str]] = {
 }
 
 
+def metrics(spec: EndpointSpec) -> dict[str, str]:
+    """Returns what an endpoint's engine calls the metrics that autoscaling knows; empty where it measures none of them.
+
+    Triton's vLLM backend tells neither waiting nor running requests (triton-inference-server/vllm_backend
+    ``src/utils/metrics.py``), and passes each on as soon as it comes, so that Triton's own count of pending requests
+    stays at zero. Image NIMs have no such metrics.
+    """
+    if spec.nim is not None and spec.nim.kind == "image":
+        return {}
+    found = _METRICS.get(spec.framework, {})
+    return {name: called or engine_image(spec.image).cache_metric for name, called in found.items()}
+
+
 def scaler(spec: EndpointSpec, release: Release) -> list[Manifest]:
     """Returns the autoscaler's manifest; none where the number of replicas is fixed."""
     if spec.autoscaling is None:
         return []
     make = {"hpa": _hpa, "keda": _keda, "aibrix": _aibrix}[spec.autoscaling.by]
-    metric = METRICS[spec.framework][spec.autoscaling.metric]
+    metric = metrics(spec).get(spec.autoscaling.metric, "")
     target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": release.name}
     api_version, kind, body = make(spec, spec.autoscaling, metric, target)
     metadata = {"name": release.name, "namespace": spec.namespace, "labels": object_labels(spec, release)}
@@ -73,7 +83,7 @@ def _hpa(
                     },
                 }
             ],
-            "behavior": {"scaleDown": {"stabilizationWindowSeconds": scaling.cooldown_seconds}},
+            "behavior": _down(scaling),
         },
     )
 
@@ -95,7 +105,9 @@ def _keda(
             "scaleTargetRef": target,
             "minReplicaCount": scaling.min_replicas,
             "maxReplicaCount": scaling.max_replicas,
+            # To zero pods and from it KEDA counts itself; in between it leaves the scaling to an HPA of its own.
             "cooldownPeriod": scaling.cooldown_seconds,
+            "advanced": {"horizontalPodAutoscalerConfig": {"behavior": _down(scaling)}},
             "triggers": [trigger],
         },
     )
@@ -127,6 +139,11 @@ def _aibrix(
             ],
         },
     )
+
+
+def _down(scaling: Autoscaling) -> dict[str, Any]:
+    """The quiet time before pods go; an HPA takes an hour at most."""
+    return {"scaleDown": {"stabilizationWindowSeconds": min(scaling.cooldown_seconds, _LONGEST_WINDOW)}}
 
 
 def quantity(value: float) -> str:

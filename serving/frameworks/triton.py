@@ -16,6 +16,7 @@ from serving.frameworks.vllm import (
     compile_volumes,
     default_tensor_parallel_size,
     engine_environment,
+    time_to_finish,
     weights_options,
 )
 from serving.frameworks.weights import Weights, weights_for
@@ -65,6 +66,7 @@ def render(spec: EndpointSpec, staged: StagedModel | None, release: Release) -> 
                 "--grpc-port=8001",
                 "--metrics-port=8002",
                 "--allow-metrics=true",
+                f"--exit-timeout-secs={time_to_finish(spec)}",
             ]
         ),
         env=environment(engine_environment(spec), weights.env, spec.env),

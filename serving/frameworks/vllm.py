@@ -21,6 +21,7 @@ CONTAINER = "vllm"
 STREAM_CONCURRENCY = 16
 
 _KV_CACHE_GIB = "2"
+_ENDING_SECONDS = 10
 
 
 def render(spec: EndpointSpec, staged: StagedModel | None, release: Release) -> list[Manifest]:
@@ -94,6 +95,8 @@ def engine_flags(spec: EndpointSpec, release: Release) -> list[str]:
     image = engine_image(spec.image)
     if image.takes_device_flag and spec.accelerator is not Accelerator.GPU:
         flags += ["--device", spec.accelerator.value]
+    if image.takes_shutdown_timeout and not _given(spec, "--shutdown-timeout"):
+        flags += ["--shutdown-timeout", str(time_to_finish(spec))]
     return flags + vllm_flags(spec.engine, tensor_parallel_size=default_tensor_parallel_size(spec))
 
 
@@ -101,7 +104,7 @@ def weights_flags(spec: EndpointSpec, release: Release) -> list[str]:
     """Returns the flags that belong to the weights source."""
     if spec.weights is WeightsSource.STREAM:
         flags = ["--load-format", "runai_streamer"]
-        if not any(argument.startswith("--model-loader-extra-config") for argument in spec.engine.extra_args):
+        if not _given(spec, "--model-loader-extra-config"):
             flags += ["--model-loader-extra-config", json.dumps({"concurrency": STREAM_CONCURRENCY})]
         return flags
     if spec.weights is WeightsSource.HUB:
@@ -109,6 +112,16 @@ def weights_flags(spec: EndpointSpec, release: Release) -> list[str]:
         flags = ["--revision", commit, "--tokenizer-revision", commit]
         return [*flags, "--code-revision", commit] if spec.engine.trust_remote_code else flags
     return []
+
+
+def time_to_finish(spec: EndpointSpec) -> int:
+    """Returns the seconds that a server told to stop has for the requests in flight, some left to end itself in."""
+    left = spec.pod.termination_seconds - spec.pod.drain_seconds
+    return max(1, left - min(_ENDING_SECONDS, left // 2))
+
+
+def _given(spec: EndpointSpec, flag: str) -> bool:
+    return any(argument.partition("=")[0].replace("_", "-") == flag for argument in spec.engine.extra_args)
 
 
 def weights_options(spec: EndpointSpec, release: Release) -> dict[str, Any]:

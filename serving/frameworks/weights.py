@@ -119,7 +119,8 @@ def _sync(spec: EndpointSpec, staged: StagedModel, release: Release) -> Weights:
 
 def _mount(spec: EndpointSpec, staged: StagedModel, release: Release) -> Weights:
     """Mountpoint for S3: a volume bound to its claim by name; the driver ignores the capacity."""
-    options = [f"prefix {staged.prefix}", "read-only"]
+    # Without allow-other only root may read: Ray's images run as another user.
+    options = [f"prefix {staged.prefix}", "read-only", "allow-other"]
     if staged.region:
         options.insert(0, f"region {staged.region}")
     if staged.endpoint_url:

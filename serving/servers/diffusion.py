@@ -77,7 +77,11 @@ class Pipeline:
     def load(self) -> None:
         """Loads the pipeline onto its device."""
         begin = time.monotonic()
-        self._pipe = _load_neuron(self.options) if self.options.device == "neuron" else _load(self.options)
+        try:
+            self._pipe = _load_neuron(self.options) if self.options.device == "neuron" else _load(self.options)
+        except ImportError as error:
+            message = f"{error}. This image cannot run the pipeline. Name what it lacks in diffusers.packages."
+            raise ImportError(message) from error
         if hasattr(self._pipe, "set_progress_bar_config"):
             self._pipe.set_progress_bar_config(disable=True)
         self.ready.set()
@@ -164,10 +168,26 @@ def _load_neuron(options: argparse.Namespace) -> Any:
     if (kept / "model_index.json").exists():
         return kind.from_pretrained(str(kept))
     shapes = {"batch_size": 1, "height": options.height, "width": options.width, "num_images_per_prompt": 1}
-    casts = {"auto_cast": "matmul", "auto_cast_type": options.dtype or "bf16"}
-    pipe = kind.from_pretrained(options.model, export=True, **casts, **shapes)
+    # The weights stand here: nothing is asked of the Hub, its cache of compiled models included.
+    pipe = kind.from_pretrained(
+        options.model, export=True, disable_neuron_cache=True, **_neuron_arguments(options), **shapes
+    )
     pipe.save_pretrained(str(kept))
     return pipe
+
+
+def _neuron_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Returns how a pipeline is compiled.
+
+    Flux is larger than a NeuronCore's memory: its transformer is cut into as many parts as there are cores, 8 at most,
+    in its own type (optimum-neuron's documentation of Flux). The others fit one core.
+    """
+    if options.pipeline != "flux":
+        kind = {"": "bf16", "bfloat16": "bf16", "float16": "fp16"}.get(options.dtype)
+        return {"auto_cast": "matmul", "auto_cast_type": kind} if kind else {"auto_cast": "none"}
+    parts = 1 << (min(options.devices, 8).bit_length() - 1)
+    dtype = getattr(importlib.import_module("torch"), options.dtype or "bfloat16")
+    return {"auto_cast": "none", "torch_dtype": dtype, "tensor_parallel_size": parts}
 
 
 class Handler(BaseHTTPRequestHandler):

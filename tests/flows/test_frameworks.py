@@ -25,6 +25,7 @@ from tests.flows.releases import spec_of, staged_model, trial
 # Where the default image cannot do what the cell asks for, the nearest one that can.
 IMAGES = {
     (Framework.NIM, Accelerator.GPU): "nvcr.io/nim/meta/llama-3.1-8b-instruct:1.8.3",
+    (Framework.RAY_VLLM, Accelerator.GPU, WeightsSource.STREAM): "rayproject/ray-llm:2.52.0-py311-cu128",
     (Framework.VLLM, Accelerator.GPU, WeightsSource.STREAM): "vllm/vllm-openai:v0.11.0",
     (Framework.AIBRIX, Accelerator.GPU, WeightsSource.STREAM): "vllm/vllm-openai:v0.11.0",
     (Framework.LWS_VLLM, Accelerator.GPU, WeightsSource.STREAM): "vllm/vllm-openai:v0.18.0",
@@ -116,7 +117,14 @@ VARIANTS: dict[str, tuple[Cell, dict[str, Any], str]] = {
     ),
     "keda": (
         (Framework.TRITON_VLLM, Accelerator.GPU, WeightsSource.SYNC),
-        {"autoscaling": {"by": "keda", "max_replicas": 3, "prometheus": "http://prometheus:9090"}},
+        {
+            "autoscaling": {
+                "by": "keda",
+                "max_replicas": 3,
+                "prometheus": "http://prometheus:9090",
+                "query": "sum(rate(nv_inference_request_success[1m]))",
+            }
+        },
         "ScaledObject",
     ),
     "aibrix": (

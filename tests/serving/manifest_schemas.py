@@ -3,6 +3,7 @@ definitions stand beside the project."""
 
 import functools
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,12 @@ def built_in(api_version: str, kind: str) -> Any:
 
 @functools.cache
 def definitions() -> dict[tuple[str, str], dict[str, Any]]:
-    """Schemas by apiVersion and kind; empty where no folder ``kubernetes/crds`` stands in a sibling of the project."""
+    """Schemas by apiVersion and kind, from the folder that ``CRD_FOLDER`` names, else from ``kubernetes/crds`` in a
+    sibling of the project; empty where there is neither."""
     found = {}
-    for path in sorted(ROOT.parent.glob("*/kubernetes/crds/*.yaml")):
+    folder = os.environ.get("CRD_FOLDER")
+    paths = Path(folder).glob("*.yaml") if folder else ROOT.parent.glob("*/kubernetes/crds/*.yaml")
+    for path in sorted(paths):
         crd = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         for version in crd["spec"]["versions"]:
             api_version = f"{crd['spec']['group']}/{version['name']}"

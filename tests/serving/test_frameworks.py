@@ -89,6 +89,7 @@ IMPOSSIBLE = {
 """Refused whatever else is asked."""
 NO_STREAM = {Framework.TRITON_VLLM, Framework.DIFFUSERS, Framework.NIM, Framework.LLAMA_CPP}
 IMAGES = {
+    (Framework.RAY_VLLM, Accelerator.GPU): "rayproject/ray-llm:2.52.0-py311-cu128",
     (Framework.VLLM, Accelerator.GPU): "vllm/vllm-openai:v0.11.0",
     (Framework.AIBRIX, Accelerator.GPU): "vllm/vllm-openai:v0.11.0",
     (Framework.LWS_VLLM, Accelerator.GPU): "vllm/vllm-openai:v0.17.0",
@@ -232,7 +233,8 @@ def test_a_plain_ray_image_gets_vllm_at_start_and_its_gpu_build_for_workers(make
 
 
 def test_ray_streams_with_credentials_on_head_and_workers(make_staged: Make) -> None:
-    spec = spec_for(Framework.RAY_VLLM, weights="stream", store_secret="keys")
+    image = "rayproject/ray-llm:2.52.0-py311-cu128"
+    spec = spec_for(Framework.RAY_VLLM, weights="stream", store_secret="keys", image=image)
     manifests, _ = rendered(spec, make_staged, endpoint_url="http://store:9000")
     service = one(manifests, "RayService")["spec"]
     (model,) = yaml.safe_load(service["serveConfigV2"])["applications"][0]["args"]["llm_configs"]
@@ -242,6 +244,27 @@ def test_ray_streams_with_credentials_on_head_and_workers(make_staged: Make) -> 
         found = env(template["spec"]["containers"][0])
         assert found["AWS_ENDPOINT_URL"] == "http://store:9000"
         assert found["AWS_ACCESS_KEY_ID"]["secretKeyRef"]["name"] == "keys"
+
+
+@pytest.mark.parametrize(
+    ("version", "streams"),
+    [
+        ("2.46.0", False),
+        ("2.51.1", False),
+        ("2.52.0", True),
+        ("2.56.0", True),
+        ("2.57.0", False),
+        ("2.58.0", False),
+        ("2.59.0", True),
+    ],
+)
+def test_only_versions_of_ray_that_hand_the_address_on_may_stream(version: str, streams: bool) -> None:
+    parameters = {"weights": "stream", "image": "registry.example.com/ray:1", "ray": {"version": version}}
+    if streams:
+        assert spec_for(Framework.RAY_VLLM, **parameters).weights is WeightsSource.STREAM
+    else:
+        with pytest.raises(InputError, match=f"does not work with Ray {version}.*use sync, or Ray 2.52"):
+            spec_for(Framework.RAY_VLLM, **parameters)
 
 
 def test_rays_settings_reach_their_fields(make_staged: Make) -> None:
@@ -299,6 +322,20 @@ def test_ray_on_neuron_runs_the_engine_behind_our_application(make_staged: Make)
         container = template["spec"]["containers"][0]
         assert env(container)["PYTHONPATH"] == "/serve-app"
         assert "/serve-app" in {mount["mountPath"] for mount in container["volumeMounts"]}
+
+
+def test_ray_knows_a_workers_neuron_cores_before_the_worker_is_there(make_staged: Make) -> None:
+    """KubeRay reads GPUs from the limits by itself, of Neuron only a resource that presets do not ask for."""
+    cluster, serve = ray(make_staged, Accelerator.NEURON, resources={"accelerators": 12}, instance_type="inf2.48xlarge")
+    (workers,) = cluster["workerGroupSpecs"]
+    offered = json.loads(workers["rayStartParams"]["resources"].strip("'"))
+    assert offered == {"neuron_cores": 24}
+    (application,) = serve["applications"]
+    deployment = application["args"]["deployment"]
+    assert deployment["ray_actor_options"]["resources"]["neuron_cores"] <= offered["neuron_cores"]
+    assert deployment["max_ongoing_requests"] > 256
+    gpu, _ = ray(make_staged, resources={"accelerators": 4})
+    assert "resources" not in gpu["workerGroupSpecs"][0]["rayStartParams"]
 
 
 def test_ray_is_reached_through_its_serving_pods_and_the_name_that_chart_users_know(make_staged: Make) -> None:
@@ -433,6 +470,28 @@ def test_the_nim_operator_gets_a_cache_and_a_service(make_staged: Make) -> None:
     assert service["spec"]["storage"]["nimCache"]["name"] == cache["metadata"]["name"]
     assert service["metadata"]["name"] == release.name
     assert service["spec"]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert {"name": "NIM_SERVED_MODEL_NAME", "value": "meta/llama-3.2-1b-instruct"} in service["spec"]["env"]
+    startup = service["spec"]["startupProbe"]["probe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= 30 * 60
+
+
+def test_releases_share_the_operators_cache_only_where_many_nodes_can_mount_it(make_staged: Make) -> None:
+    def cache(storage_class: str, **parameters: Any) -> dict[str, Any]:
+        nim = {"operator": True, "storage_class": storage_class}
+        spec = spec_for(Framework.NIM, nim=nim, pod={"priority_class": "high", "scheduler": "mine"}, **parameters)
+        manifests, _ = rendered(spec, make_staged)
+        service = one(manifests, "NIMService")["spec"]
+        assert (service["priorityClassName"], service["schedulerName"]) == ("high", "mine")
+        return one(manifests, "NIMCache")
+
+    mine, other = cache(""), cache("", env={"A": "1"})
+    assert mine["spec"]["storage"]["pvc"]["volumeAccessMode"] == "ReadWriteOnce"
+    assert mine["metadata"]["name"] != other["metadata"]["name"]
+    shared, again = cache("efs-sc"), cache("efs-sc", env={"A": "1"})
+    assert shared["spec"]["storage"]["pvc"]["volumeAccessMode"] == "ReadWriteMany"
+    assert shared["metadata"]["name"] == again["metadata"]["name"]
+    with pytest.raises(InputError, match=r"nim\.storage_class is empty and replicas is 2"):
+        cache("", replicas=2)
 
 
 def test_llama_cpp_loads_the_file_that_was_named_or_the_only_one(make_staged: Make) -> None:
@@ -452,7 +511,8 @@ def test_llama_cpp_loads_the_file_that_was_named_or_the_only_one(make_staged: Ma
 
 
 def test_the_image_server_starts_from_the_directory_and_installs_once_per_pod(make_staged: Make) -> None:
-    spec = spec_for(Framework.DIFFUSERS, diffusers={"pipeline": "flux", "steps": 4}, resources={"accelerators": 2})
+    options = {"pipeline": "flux", "steps": 4, "packages": ["diffusers==0.39.0", "sentencepiece"]}
+    spec = spec_for(Framework.DIFFUSERS, diffusers=options, resources={"accelerators": 2})
     manifests, _ = rendered(spec, make_staged)
     pod = pods(manifests)[0]["spec"]
     command = pod["containers"][0]["command"]
@@ -463,9 +523,12 @@ def test_the_image_server_starts_from_the_directory_and_installs_once_per_pod(ma
     assert after(command, "--steps") == "4"
     fetch, install = pod["initContainers"]
     assert fetch["name"] == "fetch-weights"
-    assert install["command"][-2:] == ["diffusers==0.34.0", "sentencepiece==0.2.0"]
+    # The image's own packages stay what they are: it has pip everywhere, uv only in some of them.
+    assert install["command"][:3] == ["python3", "-m", "pip"]
+    assert "--no-deps" in install["command"]
+    assert install["command"][-2:] == ["diffusers==0.39.0", "sentencepiece"]
     assert env(pod["containers"][0])["PYTHONPATH"] == "/python-packages"
-    bare = spec_for(Framework.DIFFUSERS, diffusers={"packages": []})
+    bare = spec_for(Framework.DIFFUSERS)
     pod = pods(rendered(bare, make_staged)[0])[0]["spec"]
     assert [c["name"] for c in pod["initContainers"]] == ["fetch-weights"]
     assert "PYTHONPATH" not in env(pod["containers"][0])
@@ -474,6 +537,19 @@ def test_the_image_server_starts_from_the_directory_and_installs_once_per_pod(ma
 def test_a_pipeline_without_a_neuron_build_is_refused() -> None:
     with pytest.raises(InputError, match=r"diffusers\.pipeline kolors does not run on neuron"):
         spec_for(Framework.DIFFUSERS, Accelerator.NEURON, diffusers={"pipeline": "kolors"})
+
+
+def test_a_neuron_image_server_is_told_its_cores(make_staged: Make) -> None:
+    spec = spec_for(
+        Framework.DIFFUSERS,
+        Accelerator.NEURON,
+        diffusers={"pipeline": "flux"},
+        resources={"accelerators": 6},
+        instance_type="inf2.24xlarge",
+    )
+    command = pods(rendered(spec, make_staged)[0])[0]["spec"]["containers"][0]["command"]
+    assert after(command, "--devices") == "12"
+    assert after(command, "--artifacts").startswith("/neuron-artifacts/")
 
 
 # --- what all share
@@ -532,8 +608,77 @@ def test_an_autoscaler_owns_the_replicas(make_staged: Make) -> None:
         0,
         "sum(gateway_requests)",
     )
+    # Between one pod and many KEDA leaves the work to an HPA of its own, which has the quiet time from here.
+    behavior = keda["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    assert behavior == scaler["spec"]["behavior"] == {"scaleDown": {"stabilizationWindowSeconds": 300}}
     aibrix = spec_for(Framework.AIBRIX, autoscaling={"max_replicas": 4, "by": "aibrix"})
     check(one(rendered(aibrix, make_staged)[0], "PodAutoscaler"))
+
+
+@pytest.mark.parametrize(
+    ("image", "metric"),
+    [
+        ("vllm/vllm-openai:v0.9.0", "vllm_gpu_cache_usage_perc"),
+        ("public.ecr.aws/deep-learning-containers/vllm:0.10.2-gpu-py312-ec2", "vllm_kv_cache_usage_perc"),
+        ("vllm/vllm-openai:v0.24.0", "vllm_kv_cache_usage_perc"),
+        ("vllm/vllm-openai:latest", "vllm_kv_cache_usage_perc"),
+    ],
+)
+def test_the_cache_is_scaled_on_by_the_name_that_this_engine_gives_it(
+    image: str, metric: str, make_staged: Make
+) -> None:
+    scaling = {"max_replicas": 4, "metric": "cache-usage", "target": 0.8}
+    manifests, _ = rendered(spec_for(Framework.VLLM, image=image, autoscaling=scaling), make_staged)
+    pods_metric = one(manifests, "HorizontalPodAutoscaler")["spec"]["metrics"][0]["pods"]
+    assert pods_metric["metric"]["name"] == metric
+    assert pods_metric["target"]["averageValue"] == "800m"
+
+
+@pytest.mark.parametrize(
+    ("framework", "scaling", "said"),
+    [
+        (Framework.TRITON_VLLM, {}, "triton-vllm's server does not measure that; use by=keda with a query"),
+        (Framework.DIFFUSERS, {"metric": "cache-usage", "target": 0.5}, "one of requests-running, requests-waiting"),
+        (Framework.LLAMA_CPP, {"metric": "cache-usage", "target": 0.5}, "one of requests-running, requests-waiting"),
+        (Framework.VLLM, {"query": "up"}, "query is for by=keda, by is hpa"),
+    ],
+)
+def test_a_metric_that_nobody_measures_scales_nothing(framework: Framework, scaling: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        spec_for(framework, autoscaling={"max_replicas": 2, **scaling})
+    assert said in str(caught.value)
+    query = {"by": "keda", "prometheus": "http://p:9090", "query": "sum(rate(nv_inference_request_success[1m]))"}
+    assert spec_for(framework, autoscaling={"max_replicas": 2, **scaling, **query}).autoscaling
+
+
+@pytest.mark.parametrize(
+    ("image", "given"),
+    [
+        ("vllm/vllm-openai:v0.17.1", False),
+        ("vllm/vllm-openai:v0.18.0", True),
+        ("vllm/vllm-openai:latest", True),
+        ("public.ecr.aws/deep-learning-containers/vllm:0.24.0-gpu-py312-ec2", True),
+        ("public.ecr.aws/deep-learning-containers/vllm:0.10.2-gpu-py312-ec2", False),
+        ("registry.example.com/engine:1", False),
+    ],
+)
+def test_requests_in_flight_have_their_time_with_engines_that_would_abort_them(
+    image: str, given: bool, make_staged: Make
+) -> None:
+    pod = {"drain_seconds": 10, "termination_seconds": 120}
+    manifests, _ = rendered(spec_for(Framework.VLLM, image=image, pod=pod), make_staged)
+    command = pods(manifests)[0]["spec"]["containers"][0]["command"]
+    assert ("--shutdown-timeout" in command) is given
+    if given:
+        assert after(command, "--shutdown-timeout") == "100"
+        own = spec_for(Framework.VLLM, image=image, engine={"extra_args": ["--shutdown-timeout=7"]})
+        command = pods(rendered(own, make_staged)[0])[0]["spec"]["containers"][0]["command"]
+        assert [part for part in command if "shutdown" in part] == ["--shutdown-timeout=7"]
+
+
+def test_triton_finishes_its_requests(make_staged: Make) -> None:
+    (template,) = pods(rendered(spec_for(Framework.TRITON_VLLM), make_staged)[0])
+    assert "--exit-timeout-secs=100" in template["spec"]["containers"][0]["command"]
 
 
 def test_scaling_changes_no_release(make_staged: Make) -> None:

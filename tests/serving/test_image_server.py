@@ -190,6 +190,63 @@ def test_a_model_that_cannot_be_loaded_ends_the_server(stand_in: dict[str, str])
     assert "/broken holds no model_index.json" in output
 
 
+NEURON_STAND_IN = """
+import json, pathlib
+from PIL import Image
+class Kept:
+    @classmethod
+    def from_pretrained(cls, model, **arguments):
+        print("from_pretrained " + json.dumps({"model": model, **arguments}), flush=True)
+        return cls()
+    def save_pretrained(self, target):
+        pathlib.Path(target).mkdir(parents=True)
+        (pathlib.Path(target) / "model_index.json").write_text("{}")
+NeuronFluxPipeline = NeuronStableDiffusionXLPipeline = NeuronStableDiffusionPipeline = Kept
+"""
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "cores", "expected"),
+    [
+        ("flux", 12, {"tensor_parallel_size": 8, "auto_cast": "none", "torch_dtype": "bfloat16"}),
+        ("flux", 4, {"tensor_parallel_size": 4, "auto_cast": "none", "torch_dtype": "bfloat16"}),
+        ("stablediffusionxl", 2, {"auto_cast": "matmul", "auto_cast_type": "bf16"}),
+    ],
+)
+def test_on_neuron_a_pipeline_is_compiled_once_for_its_cores_and_kept(
+    pipeline: str, cores: int, expected: dict[str, Any], tmp_path: Path
+) -> None:
+    packages = tmp_path / "packages"
+    (packages / "optimum").mkdir(parents=True)
+    (packages / "optimum" / "neuron.py").write_text(NEURON_STAND_IN)
+    (packages / "torch.py").write_text("bfloat16 = 'bfloat16'\n")
+    kept = tmp_path / "artifacts" / "pipeline"
+    arguments = ["--model", "/staged-model", "--device", "neuron", "--pipeline", pipeline, "--devices", str(cores)]
+    calls = []
+    for _ in range(2):
+        running = Server([*arguments, "--artifacts", str(kept)], env={"PYTHONPATH": str(packages)})
+        running.wait_until_ready()
+        assert running.process.stdout is not None
+        line = running.process.stdout.readline()
+        calls.append(json.loads(line.removeprefix("from_pretrained ")))
+        assert running.stop() == 0
+    compiled, loaded = calls
+    shapes = {"batch_size": 1, "height": 1024, "width": 1024, "num_images_per_prompt": 1}
+    own = {"model": "/staged-model", "export": True, "disable_neuron_cache": True}
+    assert compiled == own | shapes | expected
+    assert loaded == {"model": str(kept)}
+
+
+def test_an_image_without_the_library_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("")
+    (tmp_path / "diffusers.py").write_text("raise ModuleNotFoundError(\"No module named 'diffusers'\")")
+    running = Server(["--model", "/m", "--device", "cpu"], env={"PYTHONPATH": str(tmp_path)})
+    output, _ = running.process.communicate(timeout=30)
+    assert running.process.returncode == 1
+    assert "No module named 'diffusers'" in output
+    assert "Name what it lacks in diffusers.packages" in output
+
+
 def python_with_diffusers() -> str:
     """A Python that has torch and diffusers: named in DIFFUSERS_PYTHON, or this one; empty if neither."""
     named = os.environ.get("DIFFUSERS_PYTHON", "")

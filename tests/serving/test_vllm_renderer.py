@@ -244,7 +244,12 @@ def test_mount_binds_a_static_volume_to_the_commits_prefix(make_staged: Callable
     volume, claim = manifests["PersistentVolume"], manifests["PersistentVolumeClaim"]
     assert volume["spec"]["csi"]["driver"] == "s3.csi.aws.com"
     assert volume["spec"]["csi"]["volumeAttributes"] == {"bucketName": "models", "authenticationSource": "pod"}
-    assert volume["spec"]["mountOptions"] == ["region us-west-2", f"prefix Qwen/Qwen3-1.7B/{COMMIT}/", "read-only"]
+    assert volume["spec"]["mountOptions"] == [
+        "region us-west-2",
+        f"prefix Qwen/Qwen3-1.7B/{COMMIT}/",
+        "read-only",
+        "allow-other",
+    ]
     assert volume["spec"]["storageClassName"] == claim["spec"]["storageClassName"] == ""
     assert volume["spec"]["claimRef"] == {"namespace": "team", "name": claim["metadata"]["name"]}
     assert claim["spec"]["volumeName"] == volume["metadata"]["name"] == volume["spec"]["csi"]["volumeHandle"]
