@@ -5,7 +5,7 @@ one that may still heal is reported with ``final=False`` and is no reason to giv
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from serving.snapshot import Object, Snapshot, being_deleted, containers, name_of
@@ -124,6 +124,21 @@ class LogWanted:
     previous: bool
 
 
+PROGRESS_DEADLINE = "progress-deadline"
+_RAN = frozenset(
+    {
+        Category.CRASH,
+        Category.ENGINE,
+        Category.GPU_MEMORY,
+        Category.HOST_MEMORY,
+        Category.INIT,
+        Category.MODEL_ACCESS,
+        Category.PROBE,
+        Category.STORE_ACCESS,
+    }
+)
+"""Causes that only a container that ran can have."""
+
 Rule = Callable[[Snapshot], Iterator[Diagnosis]]
 
 
@@ -141,9 +156,16 @@ def diagnose(snapshot: Snapshot) -> Diagnosis | None:
             if first_passing is not None and first_passing.category is Category.NODE:
                 return first_passing
             if found.final:
-                return found
+                return _overdue(first_passing, found) if found.reason == PROGRESS_DEADLINE else found
             first_passing = first_passing or found
     return first_passing
+
+
+def _overdue(passing: Diagnosis | None, deadline: Diagnosis) -> Diagnosis:
+    """What might have healed and did not before the rollout's deadline is why the deadline passed."""
+    if passing is None or passing.category not in _RAN:
+        return deadline
+    return replace(passing, evidence=(*passing.evidence, *deadline.evidence), final=True)
 
 
 def logs_wanted(pods: Sequence[Object]) -> list[LogWanted]:

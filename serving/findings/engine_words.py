@@ -25,7 +25,8 @@ MEMORY: tuple[Signature, ...] = (
     signature(
         _GPU,
         "out-of-memory",
-        r"OutOfMemoryError|CUDA out of memory|CUDA error: out of memory|cudaErrorMemoryAllocation|NRT_RESOURCE|"
+        r"OutOfMemoryError|CUDA out of memory|Cuda failure (?:\d+ )?'out of memory'|NVML_SUCCESS == r INTERNAL ASSERT|"
+        r"CUDA error: out of memory|cudaErrorMemoryAllocation|NRT_RESOURCE|"
         r"Failed to allocate \S+ on .*(?:device|ND|HBM)|ggml_cuda.*out of memory|failed to allocate CUDA",
         "The model does not fit the accelerator's memory.",
         "Spread it over more accelerators: resources.accelerators and tensor_parallel_size.",
@@ -63,7 +64,8 @@ ENGINE: tuple[Signature, ...] = (
         r"must be divisible by tensor parallel size|attention heads .*(?:divisible|divide)|"
         r"tensor parallel size \(?(\d+)\)? (?:cannot be|is|must).*(?:larger|greater|less|exceed)|"
         r"World size \((\d+)\) is larger than the number of available|num_heads.*not divisible|"
-        r"(?:AssertionError|ValueError): \d+ is not divisible by \d+",
+        r"(?:AssertionError|ValueError): \d+ is not divisible by \d+|"
+        r"required GPUs exceeds the total number of available GPUs",
         "The tensor parallel size suits neither the model's attention heads nor the devices that are there.",
         "Set tensor_parallel_size to a divisor of the model's attention heads, not above resources.accelerators.",
     ),
@@ -71,7 +73,7 @@ ENGINE: tuple[Signature, ...] = (
         _ENGINE,
         "architecture",
         r"Model architectures? (\[.*?\]) (?:are|is) not supported|model type `([^`]+)` but Transformers does not "
-        r"recognize this architecture|unknown model architecture: '([^']+)'",
+        r"recognize this architecture|(\w+) has no vLLM implementation|unknown model architecture: '([^']+)'",
         "This engine version does not know the model's architecture {0}.",
         "Use a newer image (image), or another model.",
     ),
@@ -101,7 +103,7 @@ ENGINE: tuple[Signature, ...] = (
         _ENGINE,
         "quantization",
         r"Unknown quantization method:? (\S+)|quantization method (\S+) is not supported|"
-        r"(Quantization) method specified .*does not match",
+        r"(Quantization) method specified .*does not match|is not supported for quantization method (\w+)",
         "The engine cannot use this quantization: {0}.",
         "Leave engine.quantization out (the checkpoint names its own), or use an image or a GPU that supports it.",
     ),
@@ -119,6 +121,15 @@ ENGINE: tuple[Signature, ...] = (
         r"no kernel image is available|compute capability|Bfloat16 is only supported on GPUs",
         "The GPU is too old for what the engine or the model asks (compute capability).",
         "Use a newer GPU (instance_type), or dtype=float16, or another quantization.",
+    ),
+    signature(
+        _ENGINE,
+        "settings",
+        r"(max_num_batched_tokens \(\d+\) is smaller than .*)|(max_tokens_per_mm_item .*)|"
+        r"(LoRA rank \d+ is greater .*)|"
+        r"validation errors? for \w*Config\n\s*(?:\w+\n\s*)?(?:Value|Assertion) error, (.*)",
+        "The engine refuses its settings: {0}.",
+        "Correct the setting that this line names (engine, extra_args).",
     ),
     signature(
         _ENGINE,
@@ -207,7 +218,7 @@ STACKS: tuple[Signature, ...] = (
     signature(
         _MODEL,
         "files",
-        r"no file named (\S+)|does not appear to have a file named (\S+)|"
+        r"EntryNotFoundError|Entry Not Found for url|no file named (\S+)|does not appear to have a file named (\S+)|"
         r"No such file or directory: '(/staged-model\S*)'|No supported config format found in (\S+)|"
         r"Cannot find any model weights|"
         r"gguf.*(?:No such file|failed to open)",
@@ -226,7 +237,8 @@ STACKS: tuple[Signature, ...] = (
     signature(
         Category.START,
         "permission",
-        r"PermissionError: \[Errno 13\] Permission denied: '([^']+)'",
+        r"PermissionError: \[Errno 13\] Permission denied: '([^']+)'|"
+        r"\[Errno 30\] Read-only file system: '([^']+)'",
         "The container's user may not use {0}.",
         "Let the program write elsewhere (env HOME, HF_HOME), or run it as the user that its image is made for.",
     ),

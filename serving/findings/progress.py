@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from serving.diagnosis import Category, Diagnosis, Evidence
+from serving.diagnosis import PROGRESS_DEADLINE, Category, Diagnosis, Evidence
 from serving.findings.wording import one_line
 from serving.readiness.model import Phase
 from serving.readiness.pods import pod_phase
@@ -22,7 +22,7 @@ def find(snapshot: Snapshot) -> Iterator[Diagnosis]:
         doing = f"; {unready[0]}" if unready else ""
         yield Diagnosis(
             Category.ROLLOUT,
-            "progress-deadline",
+            PROGRESS_DEADLINE,
             f"Deployment {name} made no progress for {deadline} s{doing}.",
             (Evidence(f"Deployment {namespace}/{name} Progressing", one_line(str(progressing.get("message")))),),
             (

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from serving.diagnosis import Category, Diagnosis, Evidence
 from serving.findings import jobs, signatures
 from serving.findings.wording import container_name, one_line, tail
-from serving.snapshot import Container, Snapshot, being_deleted, containers, name_of, namespace_of
+from serving.snapshot import Container, Snapshot, being_deleted, containers, name_of, namespace_of, parse_time
 
 _SIGNALS = {
     132: "SIGILL: the image is built for another processor",
@@ -16,6 +16,7 @@ _SIGNALS = {
     143: "SIGTERM: something asked it to end",
 }
 _SIGNALLED = (0, 137, 143)
+_KILLED = (137, 143)
 
 CRASHES_UNTIL_FINAL = 3
 """Bad ends of a container after which an unknown crash counts as final; a known lasting cause needs one."""
@@ -121,7 +122,7 @@ def _killed_by_probe(snapshot: Snapshot, container: Container, facts: Evidence) 
         if event.get("reason") == "Killing" and f"ontainer {container.name} failed" in str(event.get("message"))
     ]
     if not killings:
-        return None
+        return _ran_out_of_startup(container, facts)
     message = str(killings[-1].get("message"))
     kind = "liveness" if "liveness" in message else "startup"
     probe = container.spec.get(f"{kind}Probe") or {}
@@ -146,6 +147,37 @@ def _killed_by_probe(snapshot: Snapshot, container: Container, facts: Evidence) 
         f"{'still loads' if loading else 'no longer answers'}.",
         (Evidence(f"{container_name(container)} Killing", one_line(message)), facts),
         (f"{fix}.", f"See how far the load got: {_logs_command(container)}"),
+        final=container.failures >= 2,
+    )
+
+
+_SLACK_SECONDS = 15
+"""A probe's own time-out and the kubelet's pace, on top of a start-up budget."""
+
+
+def _ran_out_of_startup(container: Container, facts: Evidence) -> Diagnosis | None:
+    """A start that lasted just as long as its probe allows, for when the event about it has gone (after an hour)."""
+    probe = container.spec.get("startupProbe")
+    began, ended = (parse_time(str(container.ended.get(at) or "")) for at in ("startedAt", "finishedAt"))
+    if not probe or began is None or ended is None or container.ended.get("exitCode") not in _KILLED:
+        return None
+    period = int(probe.get("periodSeconds", 10))
+    budget = int(probe.get("initialDelaySeconds", 0)) + int(probe.get("failureThreshold", 3)) * period
+    grace = int((container.pod.get("spec") or {}).get("terminationGracePeriodSeconds", 30))
+    ran = (ended - began).total_seconds()
+    if not budget - period <= ran <= budget + period + grace + _SLACK_SECONDS:
+        return None
+    return Diagnosis(
+        Category.PROBE,
+        "startup-kill",
+        f"Container {container.name} was ended after {ran:.0f} s, when its startup probe gives up ({budget} s): "
+        "it still loads.",
+        (facts,),
+        (
+            f"Raise startup_seconds: startupProbe failureThreshold x periodSeconds of container {container.name} must "
+            "exceed the load time.",
+            f"See how far the load got: {_logs_command(container)}",
+        ),
         final=container.failures >= 2,
     )
 

@@ -27,7 +27,7 @@ HUB: tuple[Signature, ...] = (
     signature(
         _MODEL,
         "token",
-        r"Invalid (?:credentials|username or password)|Invalid user token|LocalTokenNotFoundError|"
+        r"Invalid credentials|Invalid user token|LocalTokenNotFoundError|fine-grained token settings|"
         r"(?:user|access) token (?:is|has) (?:invalid|expired)",
         *_TOKEN,
     ),
@@ -41,16 +41,33 @@ HUB: tuple[Signature, ...] = (
     signature(
         _MODEL,
         "repository",
-        r"RepositoryNotFoundError|Repository Not Found|not a local folder and is not a valid model identifier|"
+        r"RepositoryNotFoundError|Repository Not Found|DisabledRepoError|HFValidationError|"
+        r"not a local folder and is not a valid model identifier|"
         r"Invalid repository ID or local directory",
         "The Hub has no such repository, or the token may not see it.",
         "Correct the model's name, or use a token that may see the private repository (Secret hf-token).",
     ),
-    signature(_MODEL, "token", r"401 Client Error|Unauthorized for url", *_TOKEN),
+    signature(_MODEL, "token", r"401 Client Error|Unauthorized for url|Invalid username or password", *_TOKEN),
+    signature(
+        _MODEL,
+        "forbidden",
+        r"403 Client Error|403 Forbidden|Forbidden for url: https?://",
+        "The Hub refuses this token's account access to the model.",
+        "Use a token with read access to this repository (Secret hf-token, key token); accept the licence on the "
+        "model's page if it has one.",
+    ),
+    signature(
+        _MODEL,
+        "hub-down",
+        r"HfHubHTTPError: 5\d\d|5\d\d Server Error.*huggingface",
+        "The Hub answers with an error of its own.",
+        "Serve from the staged model (weights=sync or stream) instead of the Hub, or try again later.",
+        lasting=False,
+    ),
     signature(
         _MODEL,
         "rate-limit",
-        r"429 Client Error|Too Many Requests for url",
+        r"429 Client Error|429 Too Many Requests|Too Many Requests for url|had to rate limit your IP",
         "The Hub answers that there were too many requests.",
         "Serve from the staged model (weights=sync or stream) instead of the Hub.",
         "Give the pod a token: requests with one have a higher limit.",
@@ -95,7 +112,8 @@ S3: tuple[Signature, ...] = (
         _STORE,
         "credentials",
         r"NoCredentialsError|Unable to locate credentials|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|"
-        r"InvalidClientTokenId|AssumeRoleWithWebIdentity",
+        r"InvalidClientTokenId|AssumeRoleWithWebIdentity|CredentialRetrievalError|RequestTimeTooSkewed|"
+        r"UnrecognizedClientException|TokenRefreshRequired|InvalidIdentityToken",
         "The pod has no valid AWS credentials.",
         "Give the pod's service account a role (Pod Identity association or IRSA) and name it in service_account.",
         lasting=False,
@@ -114,14 +132,31 @@ S3: tuple[Signature, ...] = (
     signature(
         _STORE,
         "missing",
-        r"NoSuchBucket|NoSuchKey|The specified (?:bucket|key) does not exist|\(404\) when calling the \w+",
+        r"NoSuchBucket|NoSuchKey|The specified (?:bucket|key) does not exist|\(404\) when calling the \w+|"
+        r"Invalid bucket name|no (?:objects|files|such prefix)\b.* s3://",
         "The bucket or the model's objects do not exist.",
         "Stage the model again, and check the bucket's name.",
     ),
     signature(
         _STORE,
+        "rate-limit",
+        r"\(SlowDown\)|Please reduce your request rate|\(503\) when calling the \w+|ServiceUnavailable.*S3",
+        "S3 answers that there were too many requests for this prefix.",
+        "Start fewer pods at a time, or wait: S3 scales a prefix up within minutes.",
+        lasting=False,
+    ),
+    signature(
+        _STORE,
+        "archived",
+        r"InvalidObjectState",
+        "The model's objects were moved to an archive storage class.",
+        "Stage the model again, and keep lifecycle rules that archive off the model store's prefix.",
+    ),
+    signature(
+        _STORE,
         "unreachable",
-        r"Could not connect to the endpoint URL|EndpointConnectionError|ConnectTimeoutError.*amazonaws",
+        r"Could not connect to the endpoint URL|EndpointConnectionError|ConnectTimeoutError|"
+        r"Connect timeout on endpoint URL|ReadTimeoutError.*(?:amazonaws|s3)",
         "The pod cannot reach S3.",
         "Check the pod's route to S3 (VPC endpoint, NAT, network policies) and the store's endpoint_url.",
         lasting=False,
