@@ -115,6 +115,13 @@ OPERATIONS = (
         blocks=("cluster",),
     ),
     Declared(
+        "benchmark-endpoint",
+        "flows.benchmark_endpoint.benchmark_endpoint",
+        "Put an endpoint under load: throughput and latency by rate, beside the result before.",
+        ("operate",),
+        blocks=("cluster", "store"),
+    ),
+    Declared(
         "any-preset",
         DEPLOY_MODEL,
         "Deploy a preset of the catalogue, named when the run is started.",

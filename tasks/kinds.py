@@ -30,6 +30,9 @@ SCALERS: dict[str, Kind] = {
 POD_MONITOR: Kind = ("monitoring.coreos.com/v1", "PodMonitor")
 """What has the Prometheus operator scrape the pods."""
 
+JOB_KINDS: tuple[Kind, ...] = (("batch/v1", "Job"), ("v1", "ConfigMap"))
+"""What a load test consists of."""
+
 VOLUME_KINDS = (CLAIM, VOLUME)
 """What mounted weights stand on."""
 

@@ -40,6 +40,19 @@ Send = Callable[[Question], AbstractContextManager[StreamedResponse]]
 
 
 @dataclass(frozen=True)
+class Terms:
+    """Bounds of a load.
+
+    Attributes:
+        connections: Requests under way at the same time at most.
+        deadline: When it must be over, on the monotonic clock.
+    """
+
+    connections: int
+    deadline: float
+
+
+@dataclass(frozen=True)
 class LoadProgress:
     """How far a load is.
 
@@ -108,8 +121,8 @@ def run_load(
     scenario: Scenario,
     expectation: SmokeExpectation,
     send: Send,
+    terms: Terms,
     *,
-    connections: int,
     note: Callable[[LoadProgress], None],
     stop: threading.Event,
 ) -> tuple[StageResult, ...]:
@@ -121,15 +134,15 @@ def run_load(
         scenario: The load.
         expectation: How the endpoint is spoken to.
         send: The way to it.
-        connections: Requests under way at the same time at most.
+        terms: How many connections, and until when.
         note: Called with every new stage.
         stop: Ends the load early.
 
     Raises:
-        BenchmarkError: ``benchmark.stopped`` if it was ended early, ``benchmark.unreachable`` if a sweep's burst got no
-            answer.
+        BenchmarkError: ``benchmark.stopped`` if it was ended early, ``benchmark.timeout`` if the time is over,
+            ``benchmark.unreachable`` if a sweep's burst got no answer.
     """
-    run = _Run(expectation, send, connections, stop)
+    run = _Run(expectation, send, terms, stop)
     began = time.monotonic()
     rates = scenario.rates
     if not rates and scenario.sweep is not None:
@@ -139,17 +152,18 @@ def run_load(
     for number, rate in enumerate(rates):
         note(LoadProgress(number, len(rates), rate, time.monotonic() - began, scenario.seconds))
         due = list(arrivals(scenario, rate, number))
-        results.append(summarize(rate, run.send_all(scenario, due)))
+        results.append(summarize(rate, run.send_all(scenario, due), scenario.stage_seconds))
     return tuple(results)
 
 
 class _Run:
     """One load on its way: numbers its requests, so that no two are alike."""
 
-    def __init__(self, expectation: SmokeExpectation, send: Send, connections: int, stop: threading.Event) -> None:
+    def __init__(self, expectation: SmokeExpectation, send: Send, terms: Terms, stop: threading.Event) -> None:
         self._expectation = expectation
         self._send = send
-        self._connections = min(connections, MOST_CONNECTIONS)
+        self._connections = min(terms.connections, MOST_CONNECTIONS)
+        self._deadline = terms.deadline
         self._stop = stop
         self._sent = 0
 
@@ -178,7 +192,7 @@ class _Run:
         waiting: queue.SimpleQueue[tuple[float, Question] | None] = queue.SimpleQueue()
         samples: list[Sample] = []
         start = time.monotonic()
-        over = None if give_up_after is None else start + give_up_after
+        over = self._deadline if give_up_after is None else min(self._deadline, start + give_up_after)
         workers = [
             threading.Thread(target=self._work, args=(waiting, samples, start, over), daemon=True)
             for _ in range(min(self._connections, len(due)))
@@ -188,7 +202,7 @@ class _Run:
         try:
             for number, moment in zip(numbers, due, strict=True):
                 question = question_for(self._expectation, scenario, number)
-                if self._stop.wait(max(0.0, start + moment - time.monotonic())):
+                if self._stop.wait(max(0.0, start + moment - time.monotonic())) or time.monotonic() > self._deadline:
                     break
                 waiting.put((moment, question))
         finally:
@@ -198,6 +212,13 @@ class _Run:
                 worker.join()
         if self._stop.is_set():
             raise BenchmarkError("The load was ended early.", code="benchmark.stopped")
+        if time.monotonic() > self._deadline:
+            raise BenchmarkError(
+                "The time for the load was over before its end.",
+                cause="The endpoint answers slower than it is asked.",
+                fix="Raise timeout_minutes, or lower load.rates.",
+                code="benchmark.timeout",
+            )
         return samples
 
     def _work(
@@ -205,13 +226,18 @@ class _Run:
         waiting: "queue.SimpleQueue[tuple[float, Question] | None]",
         samples: list[Sample],
         start: float,
-        over: float | None,
+        over: float,
     ) -> None:
         while (task := waiting.get()) is not None:
-            if self._stop.is_set() or (over is not None and time.monotonic() > over):
+            if self._stop.is_set() or time.monotonic() > over:
                 continue
             moment, question = task
             samples.append(_ask(question, self._send, moment, start))
+
+
+def try_once(question: Question, send: Send) -> Sample:
+    """Sends one request now."""
+    return _ask(question, send, 0.0, time.monotonic())
 
 
 def _ask(question: Question, send: Send, due: float, start: float) -> Sample:

@@ -21,6 +21,11 @@ def lease_name(endpoint: str) -> str:
     return f"{endpoint}-writer"
 
 
+def load_lease_name(endpoint: str) -> str:
+    """Name of the Lease that the run holds which puts an endpoint under load."""
+    return f"{endpoint}-load"
+
+
 def read_record(namespace: str, endpoint: str, cluster: Cluster) -> EndpointRecord | None:
     """The endpoint's record; None if it was never deployed.
 
@@ -43,9 +48,16 @@ def read_records(namespace: str, cluster: Cluster) -> list[EndpointRecord]:
 
 @asynccontextmanager
 async def one_writer(
-    namespace: str, endpoint: str, cluster: Cluster, *, wait_seconds: float
+    namespace: str, endpoint: str, cluster: Cluster, *, wait_seconds: float, lease: str = ""
 ) -> AsyncIterator[HeldLease]:
     """Holds the endpoint's lease, waiting for another run that has it.
+
+    Args:
+        namespace: The endpoint's namespace.
+        endpoint: Its name.
+        cluster: Where it is.
+        wait_seconds: Longest wait.
+        lease: Another lease of the endpoint than that of the run which changes it.
 
     Raises:
         ClusterError: ``lease.held`` by another for longer than that.
@@ -53,19 +65,19 @@ async def one_writer(
     log = get_run_logger()
     terms = LeaseTerms(
         namespace=namespace,
-        name=lease_name(endpoint),
+        name=lease or lease_name(endpoint),
         holder=str(runtime.flow_run.id or f"{socket.gethostname()}-{os.getpid()}"),
         wait_seconds=wait_seconds,
         labels={"app.kubernetes.io/managed-by": "inference-flows", ENDPOINT_LABEL: endpoint},
     )
 
     def waiting(holder: str) -> None:
-        log.warning("Another run (%s) is changing %s/%s: waiting for it", holder, namespace, endpoint)
+        log.warning("Another run (%s) has lease %s/%s: waiting for it", holder, namespace, terms.name)
 
     stack = ExitStack()
-    lease = await asyncio.to_thread(stack.enter_context, held(cluster, terms, waiting=waiting))
+    mine = await asyncio.to_thread(stack.enter_context, held(cluster, terms, waiting=waiting))
     try:
-        yield lease
+        yield mine
     finally:
         await asyncio.to_thread(stack.close)
 

@@ -6,13 +6,14 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from kube.connect import Cluster
-from kube.delete import delete
-from serving.errors import InputError
+from kube.delete import Removed, delete
+from serving.benchmark.job import BENCHMARK_LABEL
+from serving.errors import ClusterError, InputError
 from serving.events import EndpointRemoved
 from serving.record import ENDPOINT_LABEL
 from tasks.events import emit
-from tasks.kinds import KINDS, VOLUME_KINDS
-from tasks.record import lease_name
+from tasks.kinds import JOB_KINDS, KINDS, VOLUME_KINDS
+from tasks.record import lease_name, load_lease_name
 from tasks.release import remove_labelled
 
 
@@ -39,6 +40,18 @@ async def remove_all(namespace: str, endpoint: str, cluster: Cluster) -> list[st
 
 def remove_objects(namespace: str, endpoint: str, cluster: Cluster) -> list[str]:
     """Deletes the endpoint's objects and its lease; returns what was deleted, as messages name it."""
-    removed = remove_labelled(cluster, namespace, f"{ENDPOINT_LABEL}={endpoint}", (*KINDS, *VOLUME_KINDS))
-    delete(cluster, "coordination.k8s.io/v1", "Lease", lease_name(endpoint), namespace=namespace)
+    removed = _remove_load_tests(namespace, endpoint, cluster)
+    removed += remove_labelled(cluster, namespace, f"{ENDPOINT_LABEL}={endpoint}", (*KINDS, *VOLUME_KINDS))
+    for lease in (lease_name(endpoint), load_lease_name(endpoint)):
+        delete(cluster, "coordination.k8s.io/v1", "Lease", lease, namespace=namespace)
     return [str(gone) for gone in removed]
+
+
+def _remove_load_tests(namespace: str, endpoint: str, cluster: Cluster) -> list[Removed]:
+    """Ends load tests under way; without the right to, they end by themselves."""
+    try:
+        return remove_labelled(cluster, namespace, f"{ENDPOINT_LABEL}={endpoint},{BENCHMARK_LABEL}", JOB_KINDS)
+    except ClusterError as error:
+        if error.code != "cluster.forbidden":
+            raise
+        return []

@@ -181,7 +181,7 @@ def _with_evidence(cluster: Cluster, namespace: str, observed: Observed) -> Diag
 
 def _of_another(thing: Object, observed: Observed) -> bool:
     release = (thing["metadata"].get("labels") or {}).get(RELEASE_LABEL)
-    return release is not None and release != observed.labels[RELEASE_LABEL]
+    return release is not None and release != observed.labels.get(RELEASE_LABEL)
 
 
 def nodes_if_allowed(cluster: Cluster) -> list[dict[str, Any]] | None:

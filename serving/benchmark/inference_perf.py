@@ -4,6 +4,7 @@ Written against version 0.7 (docs/config.md, reportgen/base.py); what is used ha
 relative: the container's script changes into a directory that the pod may write.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -94,7 +95,7 @@ def last_error(log: str) -> str:
     return str(found[-1]) if found else ""
 
 
-def read_reports(files: Mapping[str, Any], log: str = "") -> tuple[StageResult, ...]:
+def read_reports(files: Mapping[str, str], log: str = "") -> tuple[StageResult, ...]:
     """Returns the stages from inference-perf's report files.
 
     Args:
@@ -113,7 +114,7 @@ def read_reports(files: Mapping[str, Any], log: str = "") -> tuple[StageResult, 
             code="benchmark.no-results",
         )
     try:
-        return tuple(_stage(numbered[number]) for number in sorted(numbered))
+        return tuple(_stage(json.loads(numbered[number])) for number in sorted(numbered))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BenchmarkError(
             f"inference-perf's reports cannot be read ({type(error).__name__}: {error}).",

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from serving.benchmark.comparison import NOTABLE_PERCENT, Change, changes
 from serving.benchmark.result import BenchmarkResult, Spread, StageResult
+from serving.diagnosis import to_text
+from serving.errors import InferenceError, RolloutError
 
 _VIA = {
     "service": "the endpoint's Service",
@@ -31,6 +33,19 @@ def result_markdown(
         parts += [f"## Beside the result of {before.started_at}", _comparison(before, result)]
     if errors := _errors(result):
         parts += ["## Requests that failed", errors]
+    return "\n\n".join(parts)
+
+
+def failure_markdown(namespace: str, endpoint: str, error: InferenceError) -> str:
+    """Returns the report of a load test that came to nothing, with what its pod said: the pod is gone."""
+    parts = [f"# {endpoint} was not measured", f"**{error.what}**"]
+    found = error.diagnosis if isinstance(error, RolloutError) else None
+    if found is not None:
+        parts.append(f"```text\n{to_text(found).replace('```', '')}```")
+    else:
+        parts += [f"**Likely cause.** {error.cause}"] if error.cause else []
+        parts += [f"**What to do.** {error.fix}"] if error.fix else []
+    parts.append(_table(["", ""], [["Endpoint", f"`{namespace}/{endpoint}`"], ["Code", f"`{error.code}`"]]))
     return "\n\n".join(parts)
 
 

@@ -47,7 +47,7 @@ class StageResult(BaseModel):
     Attributes:
         rate: Requests per second that were asked for.
         sent_rate: Requests per second that were sent: less where the generator had no connection free.
-        seconds: From the first request to the end of the last answer.
+        seconds: From the first request to the end of the last answer; at least as long as the rate was kept.
         requests_per_second: Answers that came, by that time; the other throughputs likewise.
         latency: Of whole answers.
         first_token: Until the first piece of the answer; None where answers are no streams.
@@ -146,18 +146,19 @@ class Sample:
     output_tokens: int = 0
 
 
-def summarize(rate: float, samples: Sequence[Sample]) -> StageResult:
+def summarize(rate: float, samples: Sequence[Sample], at_least_seconds: float = 0.0) -> StageResult:
     """Returns what the samples of one stage say.
 
     Args:
         rate: Requests per second that were asked for.
         samples: At least one.
+        at_least_seconds: How long the rate was kept: a stage whose answers came sooner was no shorter for that.
     """
     good = [sample for sample in samples if not sample.error]
     first_sent = min(sample.sent for sample in samples)
     last_sent = max(sample.sent for sample in samples)
-    seconds = max(sample.sent + sample.seconds for sample in samples) - first_sent
-    whole = max(seconds, 1e-9)
+    answered = max(sample.sent + sample.seconds for sample in samples) - first_sent
+    seconds = max(answered, at_least_seconds, 1e-9)
     counted = Counter(sample.error for sample in samples if sample.error)
     # The first request stands at the beginning of the first interval: as many intervals as further requests.
     sent_rate = (len(samples) - 1) / (last_sent - first_sent) if last_sent > first_sent else rate
@@ -167,9 +168,9 @@ def summarize(rate: float, samples: Sequence[Sample]) -> StageResult:
         seconds=seconds,
         succeeded=len(good),
         failed=len(samples) - len(good),
-        requests_per_second=len(good) / whole,
-        output_tokens_per_second=sum(sample.output_tokens for sample in good) / whole,
-        input_tokens_per_second=sum(sample.input_tokens for sample in good) / whole,
+        requests_per_second=len(good) / seconds,
+        output_tokens_per_second=sum(sample.output_tokens for sample in good) / seconds,
+        input_tokens_per_second=sum(sample.input_tokens for sample in good) / seconds,
         latency=Spread.of(sample.seconds for sample in good),
         first_token=Spread.of(sample.first for sample in good if sample.first is not None),
         inter_token=Spread.of(gap for sample in good for gap in sample.gaps),

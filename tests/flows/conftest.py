@@ -1,5 +1,6 @@
 """A Hub, an S3, a Kubernetes and a Prefect server for the flows' tests: once for all of them."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -94,6 +95,13 @@ def cluster_block(kubeconfig: Path, namespace: str = NAMESPACE) -> InferenceClus
 RAY_IMAGE = ImageConfig("rayproject/*", path=Path(__file__).parents[1] / "data" / "ray_image")
 """Ray's nodes without an engine: the head's Serve interface says that applications run, and no question is answered."""
 
+LOAD_IMAGE = ImageConfig(
+    "quay.io/inference-perf/*",
+    path=Path(__file__).parents[1] / "data" / "inference_perf_image",
+    env={"SANDBOX_PYTHON": sys.executable},
+)
+"""inference-perf's command, with a few real requests behind it."""
+
 GPU_CAPACITY = {"cpu": "16", "memory": "64Gi", "pods": "110", "ephemeral-storage": "200Gi", "nvidia.com/gpu": "4"}
 NEURON_CAPACITY = {**GPU_CAPACITY, "aws.amazon.com/neuron": "4"}
 NEURON_CAPACITY.pop("nvidia.com/gpu")
@@ -116,7 +124,9 @@ def serve_world(home: Path, **nodes: dict[str, str]) -> Iterator[World]:
         )
         kubernetes = stack.enter_context(
             serve_kubernetes(
-                KubernetesConfig(state_dir=home / "kubernetes", nodes=machines, images=(*default_images(), RAY_IMAGE))
+                KubernetesConfig(
+                    state_dir=home / "kubernetes", nodes=machines, images=(*default_images(), RAY_IMAGE, LOAD_IMAGE)
+                )
             )
         )
         with from_kubeconfig(kubernetes.kubeconfig) as cluster:
