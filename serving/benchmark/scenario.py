@@ -194,10 +194,12 @@ def require_fits(scenario: Scenario, longest: int | None, endpoint: str) -> None
 def arrivals(scenario: Scenario, rate: float, stage: int) -> Iterator[float]:
     """Yields when the requests of a stage are due, seconds from its start."""
     source = random.Random(f"{scenario.seed}-arrivals-{stage}")  # noqa: S311  a load, not a secret
-    due = 0.0
+    due, number = 0.0, 0
     while due < scenario.stage_seconds:
         yield due
-        due += source.expovariate(rate) if scenario.arrivals == "poisson" else 1.0 / rate
+        number += 1
+        # Not by adding up intervals, whose rounding would add a request.
+        due = due + source.expovariate(rate) if scenario.arrivals == "poisson" else number / rate
 
 
 def stages_up_to(limit: float, sweep: Sweep, *, geometric: bool = True) -> tuple[float, ...]:

@@ -14,7 +14,13 @@ from referencing import Registry, Resource
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema" / "v1.31.0-local-strict"
-BUILT_IN = {"v1": "v1", "apps/v1": "apps-v1", "policy/v1": "policy-v1", "autoscaling/v2": "autoscaling-v2"}
+BUILT_IN = {
+    "v1": "v1",
+    "apps/v1": "apps-v1",
+    "batch/v1": "batch-v1",
+    "policy/v1": "policy-v1",
+    "autoscaling/v2": "autoscaling-v2",
+}
 KEPT = ("type", "enum", "required", "pattern", "maxLength", "minLength", "minimum", "maximum", "minItems", "maxItems")
 
 
