@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from blocks.cluster import InferenceCluster
 from blocks.store import ModelStore
+from flows.parameters import ClusterBlock, NamedEndpoint, Namespace, StoreBlock, TimeoutMinutes, group, titled
 from kube.connect import Cluster
 from serving.benchmark.comparison import Limits
 from serving.benchmark.inference_perf import config_for, read_reports
@@ -21,6 +22,7 @@ from serving.benchmark.questions import TEXT_APIS
 from serving.benchmark.result import BenchmarkResult, StageResult
 from serving.benchmark.scenario import Scenario, ScenarioName, scenario_for
 from serving.errors import BenchmarkError, InferenceError, InputError
+from serving.forms import FormGroup
 from serving.models import StagedModel
 from serving.record import EndpointRecord
 from serving.release import Release
@@ -54,10 +56,8 @@ class LoadEngine(StrEnum):
     INFERENCE_PERF = "inference-perf"
 
 
-class LoadOptions(BaseModel):
+class LoadOptions(FormGroup):
     """What differs from the scenario. Empty fields keep its values."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rates: tuple[Annotated[float, Field(gt=0, le=10_000)], ...] = Field(
         default=(), title="Rates", description="Requests per second, one stage each"
@@ -98,16 +98,16 @@ class BenchmarkReport(BaseModel):
 
 @flow(name="benchmark-endpoint", flow_run_name="benchmark {endpoint} ({scenario}, {engine})")
 async def benchmark_endpoint(
-    endpoint: str,
-    cluster: InferenceCluster,
-    store: ModelStore,
-    scenario: ScenarioName = ScenarioName.QUICK,
-    engine: LoadEngine = LoadEngine.BUILT_IN,
-    load: LoadOptions = LoadOptions(),
-    limits: Limits = Limits(),
-    job: JobOptions = JobOptions(),
-    namespace: str = "",
-    timeout_minutes: Annotated[int, Field(gt=0, le=1440, json_schema_extra={"title": "Timeout (minutes)"})] = 60,
+    endpoint: NamedEndpoint,
+    cluster: ClusterBlock,
+    store: StoreBlock,
+    scenario: Annotated[ScenarioName, titled("Scenario")] = ScenarioName.QUICK,
+    engine: Annotated[LoadEngine, titled("Load from")] = LoadEngine.BUILT_IN,
+    load: Annotated[LoadOptions, group("Load")] = LoadOptions(),
+    limits: Annotated[Limits, group("Limits")] = Limits(),
+    job: Annotated[JobOptions, group("Job")] = JobOptions(),
+    namespace: Namespace = "",
+    timeout_minutes: TimeoutMinutes = 60,
 ) -> BenchmarkReport | State[Any]:
     """Puts an endpoint under load and compares what came of it with the result before.
 

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from serving.benchmark.result import BenchmarkResult, Spread, StageResult
+from serving.forms import FormGroup
 
 SpreadOf = Callable[[StageResult], Spread | None]
 
@@ -16,17 +17,15 @@ NOTABLE_PERCENT = 10.0
 """Changes below this are noise on a shared cluster."""
 
 
-class Limits(BaseModel):
+class Limits(FormGroup):
     """What a result must keep to, or the run fails. Empty fields limit nothing."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     max_failed_percent: float = Field(default=1, ge=0, le=100, description="Requests that may fail, percent")
-    max_first_token_seconds: float | None = Field(
-        default=None, gt=0, description="Longest time to the first token, p99 at every rate, seconds"
+    max_ttft_seconds: float | None = Field(
+        default=None, gt=0, title="Longest time to first token", description="p99 at every rate, seconds"
     )
-    max_inter_token_seconds: float | None = Field(
-        default=None, gt=0, description="Longest time between two tokens, p99 at every rate, seconds"
+    max_itl_seconds: float | None = Field(
+        default=None, gt=0, title="Longest time between tokens", description="p99 at every rate, seconds"
     )
     min_output_tokens_per_second: float | None = Field(
         default=None, gt=0, description="Tokens per second that the best rate must reach"
@@ -122,8 +121,8 @@ def figures(stage: StageResult) -> list[tuple[Figure, float]]:
 def violations(now: BenchmarkResult, before: BenchmarkResult | None, limits: Limits) -> list[str]:
     """Returns one sentence for each limit that the result does not keep to."""
     found = list(_failures(now, limits))
-    found += _too_slow(now, "first token", limits.max_first_token_seconds, lambda stage: stage.first_token)
-    found += _too_slow(now, "time between two tokens", limits.max_inter_token_seconds, lambda stage: stage.inter_token)
+    found += _too_slow(now, "first token", limits.max_ttft_seconds, lambda stage: stage.first_token)
+    found += _too_slow(now, "time between two tokens", limits.max_itl_seconds, lambda stage: stage.inter_token)
     least, best = limits.min_output_tokens_per_second, now.best
     if least is not None and best.output_tokens_per_second < least:
         found.append(

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from serving.benchmark.inference_perf import IMAGE, TOKENIZER
+from serving.forms import FormGroup
 from serving.frameworks.arguments import literal
 from serving.frameworks.fetch import FETCH_IMAGE
 from serving.frameworks.labels import MANAGED_BY, RUN_LABEL, label_value, selector
@@ -55,10 +56,8 @@ _TOKENIZER_FILES = ("tokenizer*", "*.json", "*.jinja", "*.txt", "*.tiktoken", "*
 _TOKENIZER_CODE = ("*.py",)
 
 
-class JobOptions(BaseModel):
+class JobOptions(FormGroup):
     """The pod that makes the load, with engine inference-perf."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     image: str = Field(default=IMAGE, pattern=r"^\S+$", description="Image of inference-perf, 0.5 or newer")
     chat: bool = Field(default=False, description="Ask for chats instead of completions")

@@ -78,7 +78,7 @@ def test_a_quick_look_is_kept_shown_told_and_compared_with_the_next(endpoint: Wo
     assert BenchmarkResult.model_validate_json(kept["result.json"]) == first.result
     assert kept["charts.svg"].startswith("<svg")
 
-    limits = Limits(max_first_token_seconds=1e-6)
+    limits = Limits(max_ttft_seconds=1e-6)
     state = put_under_load(endpoint, limits=limits)
     assert state.is_failed()
     assert "first token, p99, is" in (state.message or "")

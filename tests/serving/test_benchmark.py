@@ -363,8 +363,8 @@ def test_changes_are_by_rate_and_know_what_is_worse() -> None:
     ("limits", "says"),
     [
         ({}, []),
-        ({"max_first_token_seconds": 0.2}, ["first token, p99, is 0.300 s at 1", "at 2"]),
-        ({"max_inter_token_seconds": 0.5}, []),
+        ({"max_ttft_seconds": 0.2}, ["first token, p99, is 0.300 s at 1", "at 2"]),
+        ({"max_itl_seconds": 0.5}, []),
         ({"min_output_tokens_per_second": 150}, ["100.0 output tokens per second at best, at least 150"]),
         ({"max_regression_percent": 20}, ["is 25 % worse than before (133.3 → 100.0)"]),
         ({"max_regression_percent": 30}, []),
