@@ -78,7 +78,7 @@ async def bootstrap(plan: Plan, say: Callable[[Done], None]) -> list[Done]:
     async with get_client() as client:
         told(await ensure_pool(client, plan.pool, plan.pods))
         told(*await ensure_limits(client, plan.staging_slots))
-        entries = [entry for entry in read(plan.pool.path) if not plan.only or entry["name"] in plan.only]
+        entries = [entry for entry in read(plan.pool) if not plan.only or entry["name"] in plan.only]
         told(*await register(entries, client=client))
         told(*await ensure_notifiers(client, plan.sources.environ))
         told(*await _automations(client, plan))

@@ -7,7 +7,6 @@ changes nothing: a deployment that is as it should be is left alone, and a sched
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -23,7 +22,7 @@ from prefect.utilities.importtools import import_object
 
 from deployments.outcomes import Done, Outcome
 from deployments.pools import PodSettings, ensure_pool
-from deployments.prefect_yaml import PROCESS
+from deployments.prefect_yaml import PROCESS, Pool, text
 
 _PAGE = 200
 """Deployments that the server answers with at a time."""
@@ -60,9 +59,9 @@ class Wanted:
         return ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy(strategy)) if strategy else None
 
 
-def read(path: Path = PROCESS.path) -> list[dict[str, Any]]:
-    """The file's deployments, its anchors resolved."""
-    entries: list[dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))["deployments"]
+def read(pool: Pool = PROCESS) -> list[dict[str, Any]]:
+    """The pool's deployments as its file declares them. An installed project needs no file."""
+    entries: list[dict[str, Any]] = yaml.safe_load(text(pool))["deployments"]
     return entries
 
 

@@ -23,6 +23,8 @@ SELF_RULES: tuple[Manifest, ...] = (
 )
 """What every authenticated user may do (ClusterRoles system:basic-user and system:discovery)."""
 
+_REMEMBERED = 50_000
+
 
 @dataclass(frozen=True)
 class Attributes:
@@ -61,10 +63,16 @@ class Decision:
 
 
 class Authorizer:
-    """Evaluates RBAC objects as they are now."""
+    """Evaluates RBAC objects as they are now.
+
+    Attributes:
+        used: Which right each user has made use of so far; requests for reviews and paths, which everybody may make,
+            are left out.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.used: dict[tuple[str, Attributes], None] = {}
 
     def decide(self, user: User, wanted: Attributes) -> Decision:
         """Whether `user` may do what is `wanted`."""
@@ -87,6 +95,7 @@ class Authorizer:
             ApiError: 403 in the server's words.
         """
         if self.decide(user, wanted).allowed:
+            self._note(user, wanted)
             return
         if wanted.path:
             message = f'forbidden: User "{user.name}" cannot {wanted.verb} path "{wanted.path}"'
@@ -101,6 +110,13 @@ class Authorizer:
         details = {"name": wanted.name} if wanted.name else {}
         group = {"group": wanted.group} if wanted.group else {}
         raise ApiError(403, "Forbidden", message, {**details, **group, "kind": wanted.resource})
+
+    def _note(self, user: User, wanted: Attributes) -> None:
+        if wanted.path or any(_allows(rule, wanted) for rule in SELF_RULES):
+            return
+        self.used[user.name, wanted] = None
+        if len(self.used) > _REMEMBERED:
+            del self.used[next(iter(self.used))]
 
     def rules(self, user: User, namespace: str) -> list[Manifest]:
         """Every rule that holds for a user in a namespace."""

@@ -15,6 +15,7 @@ import yaml
 from sandbox.kubernetes.api.app import Fault, LoggedRequest
 from sandbox.kubernetes.assembly import RunningCluster, running_cluster
 from sandbox.kubernetes.authn import ADMINS
+from sandbox.kubernetes.authz import Attributes
 from sandbox.kubernetes.bootstrap import install_definition
 from sandbox.kubernetes.certificates import write_private
 from sandbox.kubernetes.cluster import Cluster
@@ -98,6 +99,11 @@ class KubernetesServer:
     def request_log(self) -> list[LoggedRequest]:
         """The requests for resources so far."""
         return list(self._api.request_log)
+
+    def rights_used(self, user: str) -> list[Attributes]:
+        """The rights that a user has made use of so far, those among them that a request needs besides its own verb."""
+        authorizer = self._api.backend.authorizer
+        return self.call(lambda _: [wanted for name, wanted in authorizer.used if name == user])
 
     def compact(self) -> None:
         """Forget the history of changes: watches and pages that resume from an earlier version get 410."""
