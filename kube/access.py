@@ -24,6 +24,7 @@ class Permission:
         resource: Plural: ``deployments``.
         namespace: Empty means the whole cluster.
         subresource: For example ``log`` or ``proxy``.
+        name: Of one object; empty: any.
     """
 
     verb: str
@@ -31,10 +32,12 @@ class Permission:
     resource: str
     namespace: str
     subresource: str = ""
+    name: str = ""
 
     def __str__(self) -> str:
         place = f" in namespace {self.namespace}" if self.namespace else ""
-        return f"{self.verb} {self._what}{f'.{self.group}' if self.group else ''}{place}"
+        one = f" {self.name}" if self.name else ""
+        return f"{self.verb} {self._what}{f'.{self.group}' if self.group else ''}{one}{place}"
 
     @property
     def _what(self) -> str:
@@ -42,21 +45,23 @@ class Permission:
 
     def error(self, user: str = "") -> ClusterError:
         """The ``cluster.forbidden`` error that says which rule grants it, and to whom."""
-        return forbidden(self.verb, self.group, self._what, self.namespace, user=user)
+        return forbidden(self.verb, self.group, self._what, self.namespace, name=self.name, user=user)
 
 
 def missing_rights(permissions: Sequence[Permission], user: str = "") -> list[ClusterError]:
     """One ``cluster.forbidden`` error for each resource, with all the verbs that are missing and the rule to add."""
-    grouped: dict[tuple[str, str, str], list[str]] = {}
+    grouped: dict[tuple[str, str, str, str], list[str]] = {}
     for one in permissions:
-        grouped.setdefault((one.group, one._what, one.namespace), []).append(one.verb)
+        grouped.setdefault((one.group, one._what, one.namespace, one.name), []).append(one.verb)
     return [
-        forbidden(", ".join(dict.fromkeys(verbs)), group, what, namespace, user=user)
-        for (group, what, namespace), verbs in grouped.items()
+        forbidden(", ".join(dict.fromkeys(verbs)), group, what, namespace, name=name, user=user)
+        for (group, what, namespace, name), verbs in grouped.items()
     ]
 
 
-def can(cluster: Cluster, verb: str, group: str, resource: str, namespace: str, subresource: str = "") -> bool:
+def can(
+    cluster: Cluster, verb: str, group: str, resource: str, namespace: str, subresource: str = "", name: str = ""
+) -> bool:
     """Ask the API server whether these credentials may do something.
 
     Args:
@@ -66,6 +71,7 @@ def can(cluster: Cluster, verb: str, group: str, resource: str, namespace: str, 
         resource: Plural: ``deployments``. Need not be installed.
         namespace: Empty means the whole cluster.
         subresource: For example ``log``.
+        name: Of one object; empty asks whether it may be done with any.
 
     Raises:
         ClusterError: The API cannot be reached or does not accept the credentials.
@@ -73,6 +79,8 @@ def can(cluster: Cluster, verb: str, group: str, resource: str, namespace: str, 
     attributes = {"verb": verb, "group": group, "resource": resource, "namespace": namespace}
     if subresource:
         attributes["subresource"] = subresource
+    if name:
+        attributes["name"] = name
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",
@@ -93,7 +101,7 @@ def denied(cluster: Cluster, permissions: Iterable[Permission]) -> list[Permissi
         return []
 
     def ask(one: Permission) -> bool:
-        return can(cluster, one.verb, one.group, one.resource, one.namespace, one.subresource)
+        return can(cluster, one.verb, one.group, one.resource, one.namespace, one.subresource, one.name)
 
     with ThreadPoolExecutor(min(_AT_ONCE, len(wanted)), thread_name_prefix="access") as threads:
         allowed = list(threads.map(ask, wanted))

@@ -238,7 +238,9 @@ def _forbidden(failed: Failure, server: str, doing: str) -> ClusterError:
     )
 
 
-def forbidden(verb: str, group: str, resource: str, namespace: str, *, user: str = "", doing: str = "") -> ClusterError:
+def forbidden(
+    verb: str, group: str, resource: str, namespace: str, *, name: str = "", user: str = "", doing: str = ""
+) -> ClusterError:
     """A missing permission, with the rule that grants it.
 
     Args:
@@ -246,16 +248,20 @@ def forbidden(verb: str, group: str, resource: str, namespace: str, *, user: str
         group: API group; empty for the core group.
         resource: Plural, with its subresource: ``pods/log``.
         namespace: Empty means the whole cluster.
+        name: Of the one object that it is about; empty: any.
         user: Who lacks it, as the API server names them.
         doing: What was asked, as a verb phrase.
     """
     place = f"in namespace {namespace}" if namespace else "at the cluster scope"
     role = f"a Role in namespace {namespace}" if namespace else "a ClusterRole"
     verbs = ", ".join(f'"{one}"' for one in verb.split(", "))
-    rule = f'{{apiGroups: ["{group}"], resources: ["{resource}"], verbs: [{verbs}]}}'
+    names = f', resourceNames: ["{name}"]' if name else ""
+    rule = f'{{apiGroups: ["{group}"], resources: ["{resource}"]{names}, verbs: [{verbs}]}}'
     who = user or "these credentials"
     plural, _, subresource = resource.partition("/")
-    what = f"{plural}{f'.{group}' if group else ''}{f'/{subresource}' if subresource else ''}"
+    what = (
+        f"{plural}{f'.{group}' if group else ''}{f'/{subresource}' if subresource else ''}{f' {name}' if name else ''}"
+    )
     return ClusterError(
         f"Could not {doing or f'{verb} {what} {place}'}: {who} may not {verb} {what} {place}.",
         fix=f"Add to {role} that is bound to {user or 'them'}: {rule}.",

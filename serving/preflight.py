@@ -191,7 +191,7 @@ def needed_permissions(manifests: Sequence[Mapping[str, Any]], namespace: str) -
         for verb in ("get", "create", "patch"):
             add(verb, group if slash else "", plural(kind), where, f"apply {kind} {manifest['metadata']['name']}")
     for resource in ("pods", "events"):
-        for verb in ("get", "list", "watch"):
+        for verb in ("list", "watch"):
             add(verb, "", resource, namespace, "wait for the pods")
     add("get", "", "pods/log", namespace, "read the logs of pods that fail")
     return list(wanted.values())

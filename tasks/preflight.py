@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from kube.access import Permission, denied, missing_rights
 from kube.apply import apply_all
 from kube.connect import Cluster
+from kube.discovery import has_kind
 from kube.read import ALL_NAMESPACES, get, list_
 from serving.errors import ClusterError, InferenceError, PreflightError
 from serving.frameworks.workload import Manifest
@@ -17,11 +18,14 @@ from serving.models import PinnedModel, StagedFile, StagedModel
 from serving.preflight import Finding, capacity_findings, needed_permissions
 from serving.release import release_of
 from serving.rendering import render
-from serving.spec import EndpointSpec, WeightsSource
+from serving.spec import EndpointSpec, Framework, WeightsSource
 from tasks.kinds import kinds_of
 from tasks.release import removal_right
 from tasks.rollout import nodes_if_allowed
+from tasks.smoke import GATEWAY_NAMESPACE
 from tasks.targets import made_by_controllers
+
+NODE_POOL = ("karpenter.sh/v1", "NodePool")
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ def look(spec: EndpointSpec, cluster: Cluster) -> Notes:
     missing = denied(cluster, wanted)  # also proves that the API is there and takes the credentials
     if missing:
         raise PreflightError(missing_rights(missing))
-    findings = list(_capacity(spec, cluster))
+    findings = [*_capacity(spec, cluster), *_out_of_sight(spec, cluster)]
     problems: list[InferenceError] = list(_missing_objects(spec, cluster))
     problems += [InferenceError(f.message, fix=f.fix, code=f.code) for f in findings if f.fatal]
     if not problems:
@@ -82,9 +86,10 @@ def permissions(spec: EndpointSpec, manifests: Sequence[Manifest]) -> Iterator[P
     for one in needed_permissions(manifests, spec.namespace):
         resource, _, subresource = one.resource.partition("/")
         yield Permission(one.verb, one.group, resource, one.namespace, subresource)
-    for resource in ("secrets", "configmaps"):
-        for verb in ("get", "create", "patch"):
-            yield Permission(verb, "", resource, spec.namespace)
+    for verb in ("get", "create", "patch"):
+        yield Permission(verb, "", "configmaps", spec.namespace)
+        # A rule cannot bound what may be created by its name.
+        yield Permission(verb, "", "secrets", spec.namespace, name="" if verb == "create" else spec.token_secret)
     for verb in ("get", "create"):
         yield Permission(verb, "", "services", spec.namespace, "proxy")
     for verb in ("get", "create", "update"):
@@ -106,9 +111,37 @@ def _capacity(spec: EndpointSpec, cluster: Cluster) -> Iterator[Finding]:
     yield from capacity_findings(spec, nodes, node_pools=_node_pools(cluster))
 
 
+def wishes(spec: EndpointSpec) -> Iterator[Permission]:
+    """What a run looks at if it may: without, it works and explains failures less well."""
+    yield Permission("get", "", "namespaces", spec.namespace, name=spec.namespace)
+    if spec.service_account:
+        yield Permission("get", "", "serviceaccounts", spec.namespace, name=spec.service_account)
+    for group, resource in (
+        ("", "resourcequotas"),
+        ("", "persistentvolumeclaims"),
+        ("discovery.k8s.io", "endpointslices"),
+        ("apps", "statefulsets"),
+        ("batch", "jobs"),
+    ):
+        yield Permission("list", group, resource, spec.namespace)
+    yield Permission("get", "", "configmaps", "kube-system", name="cluster-autoscaler-status")
+
+
+def _out_of_sight(spec: EndpointSpec, cluster: Cluster) -> Iterator[Finding]:
+    wanted = list(wishes(spec))
+    if has_kind(cluster, *NODE_POOL):
+        wanted.append(Permission("list", "karpenter.sh", "nodepools", ""))
+    if spec.framework is Framework.AIBRIX:
+        wanted.append(Permission("list", "", "services", GATEWAY_NAMESPACE))
+    for error in missing_rights(denied(cluster, wanted)):
+        may_not = error.what.partition(": ")[2]
+        message = f"{may_not[:1].upper()}{may_not[1:]} The run goes on, and explains failures less well."
+        yield Finding(False, "preflight.out_of_sight", message, error.fix)
+
+
 def _node_pools(cluster: Cluster) -> list[dict[str, object]]:
     try:
-        return list_(cluster, "karpenter.sh/v1", "NodePool", ALL_NAMESPACES)
+        return list_(cluster, *NODE_POOL, ALL_NAMESPACES)
     except ClusterError:
         return []  # not installed, or not ours to see
 

@@ -124,6 +124,7 @@ def _builtin(
 
 
 _CREATE_ONLY = ("create",)
+_READ_ONLY = ("get", "list", "watch")
 _RBAC = "rbac.authorization.k8s.io"
 
 CONFIGMAPS = _builtin("", "v1", "configmaps", "ConfigMap", short="cm")
@@ -149,6 +150,8 @@ SERVICEACCOUNTS = _builtin("", "v1", "serviceaccounts", "ServiceAccount", short=
 SERVICES = _builtin("", "v1", "services", "Service", short="svc", in_all=True, sub=("proxy", "status"))
 DEPLOYMENTS = _builtin("apps", "v1", "deployments", "Deployment", short="deploy", in_all=True, sub=("scale", "status"))
 REPLICASETS = _builtin("apps", "v1", "replicasets", "ReplicaSet", short="rs", in_all=True, sub=("scale", "status"))
+# There are none, for no controller makes their pods: they can be looked for and not be made.
+STATEFULSETS = _builtin("apps", "v1", "statefulsets", "StatefulSet", short="sts", in_all=True, verbs=_READ_ONLY)
 JOBS = _builtin("batch", "v1", "jobs", "Job", in_all=True, sub=("status",))
 HPAS = _builtin(
     "autoscaling",
@@ -203,7 +206,7 @@ BUILTIN: tuple[Resource, ...] = tuple(value for value in list(globals().values()
 REFUSED: MappingProxyType[str, str] = MappingProxyType(
     {
         "v1": "bindings componentstatuses limitranges podtemplates replicationcontrollers",
-        "apps/v1": "controllerrevisions daemonsets statefulsets",
+        "apps/v1": "controllerrevisions daemonsets",
         "batch/v1": "cronjobs",
         "autoscaling/v1": "horizontalpodautoscalers",
         "authorization.k8s.io/v1": "localsubjectaccessreviews subjectaccessreviews",

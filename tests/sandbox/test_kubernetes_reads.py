@@ -72,7 +72,8 @@ def test_an_unknown_resource_of_a_known_group_is_a_status(api: Api) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "what"),
     [
-        ("GET", "/apis/apps/v1/namespaces/default/statefulsets", "statefulsets of apps/v1"),
+        ("GET", "/apis/apps/v1/namespaces/default/daemonsets", "daemonsets of apps/v1"),
+        ("POST", "/apis/apps/v1/namespaces/default/statefulsets", "making statefulsets of apps/v1"),
         ("GET", "/api/v1/limitranges", "limitranges of v1"),
         ("GET", "/apis/networking.k8s.io/v1", "networking.k8s.io/v1"),
         ("POST", "/api/v1/namespaces/default/pods/x/exec", "pods/exec"),

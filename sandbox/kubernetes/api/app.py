@@ -19,7 +19,14 @@ from sandbox.kubernetes.api.requests import Target, attributes, parse_path
 from sandbox.kubernetes.authn import AUTHENTICATED, SERVICE_ACCOUNT, User
 from sandbox.kubernetes.authz import Attributes
 from sandbox.kubernetes.errors import ApiError
-from sandbox.kubernetes.resources import ACCESS_REVIEWS, ENDPOINTS, RULES_REVIEWS, SUBJECT_REVIEWS, refused
+from sandbox.kubernetes.resources import (
+    ACCESS_REVIEWS,
+    ENDPOINTS,
+    RULES_REVIEWS,
+    STATEFULSETS,
+    SUBJECT_REVIEWS,
+    refused,
+)
 
 _LOGGED_REQUESTS = 50_000
 _LOG = logging.getLogger(__name__)
@@ -170,6 +177,8 @@ class ApiServer:
         }
         handler = (on_object if call.target.name else on_collection).get(method)
         verb = attributes(method, call.target, call.query).verb
+        if handler is not None and verb not in call.resource.verbs and call.resource is STATEFULSETS:
+            raise errors.not_implemented("making statefulsets of apps/v1")
         if handler is None or verb not in call.resource.verbs:
             raise _not_allowed()
         response = handler(backend, call)
