@@ -198,6 +198,28 @@ class HubApi:
         }
         return _json(answer | ({"pullRequests": []} if request.parameter("include_prs") else {}))
 
+    def commits(self, request: Request, user: HubUser | None, parts: dict[str, str]) -> Response:
+        """``GET /api/models/{repo}/commits/{revision}``: the newest first, page by page."""
+        repository = self._repository(user, parts)
+        history = repository.history(self._commit(repository, parts["revision"]))
+        page, limit = int(request.parameter("p") or 0), min(int(request.parameter("limit") or 50), 1000)
+        headers = {"X-Total-Count": str(len(history))}
+        if (page + 1) * limit < len(history):
+            query = {name: values[0] for name, values in request.query.items()} | {"p": str(page + 1)}
+            host = request.headers.get("Host", "")
+            headers["Link"] = f'<http://{host}{request.path}?{urlencode(query)}>; rel="next"'
+        described = [
+            {
+                "id": one.sha,
+                "title": one.title,
+                "message": "",
+                "authors": [{"user": "sandbox", "avatar": ""}],
+                "date": _moment(one.seconds),
+            }
+            for one in history[page * limit : (page + 1) * limit]
+        ]
+        return _json(described, headers)
+
     def resolve(self, request: Request, user: HubUser | None, parts: dict[str, str]) -> Response:
         """``GET|HEAD /{repo}/resolve/{revision}/{file}``: a redirect to where the content is."""
         repository = self._repository(user, parts)
@@ -252,6 +274,7 @@ _ROUTES: tuple[tuple[re.Pattern[str], Callable[..., Response]], ...] = tuple(
         (rf"/api/resolve-cache/models/{_REPO}/(?P<revision>[^/]+)/(?P<file>.+)", HubApi.resolve_cache),
         (rf"/api/models/{_REPO}/auth-check", HubApi.auth_check),
         (rf"/api/models/{_REPO}/refs", HubApi.refs),
+        (rf"/api/models/{_REPO}/commits/(?P<revision>[^/]+)", HubApi.commits),
         (rf"/api/models/{_REPO}/paths-info/(?P<revision>[^/]+)", HubApi.paths_info),
         (rf"/api/models/{_REPO}/tree/(?P<revision>[^/]+)(?P<folder>/.*)?", HubApi.tree),
         (rf"/api/models/{_REPO}(/revision/(?P<revision>[^/]+))?", HubApi.info),

@@ -77,13 +77,14 @@ def _blob_digest(size: int, content: bytes) -> "hashlib._Hash":
 
 @dataclass(frozen=True)
 class HubCommit:
-    """One immutable state of a repository."""
+    """One immutable state of a repository, and the commit before it (empty: none)."""
 
     sha: str
     title: str
     seconds: int
     files: Mapping[str, HubFile]
     directories: Mapping[str, str]
+    parent: str = ""
 
     def below(self, folder: str, *, recursive: bool) -> list[HubFile | tuple[str, str]] | None:
         """Files and (directory, tree id) pairs below a folder, in git's order; None if there is no such folder."""
@@ -149,7 +150,8 @@ class Repository:
         directories, root = _trees(kept.values())
         seconds = _EPOCH + 3600 * len(self.commits)
         sha = _commit_sha(root, parent.sha if parent else "", seconds, f"{self.repo_id}: {title}")
-        self.commits[sha] = HubCommit(sha, title, seconds, dict(sorted(kept.items())), directories)
+        before = parent.sha if parent else ""
+        self.commits[sha] = HubCommit(sha, title, seconds, dict(sorted(kept.items())), directories, before)
         self.branches[branch] = sha
         return sha
 
@@ -158,6 +160,13 @@ class Repository:
         name = revision.removeprefix("refs/heads/").removeprefix("refs/tags/")
         sha = self.branches.get(name) or self.tags.get(name) or revision
         return self.commits.get(sha)
+
+    def history(self, commit: HubCommit) -> list[HubCommit]:
+        """The commit and all before it, the newest first."""
+        found = [commit]
+        while (before := self.commits.get(found[-1].parent)) is not None:
+            found.append(before)
+        return found
 
 
 class HubContent:

@@ -84,9 +84,9 @@ def pin(source: ModelSource, hub: HubAccess) -> PinnedModel:
 
     Raises:
         HubError: ``hub.repo_missing``, ``hub.revision_missing``, ``hub.gated``, ``hub.bad_token``,
-            ``hub.forbidden``, ``hub.rate_limited`` or ``hub.unreachable``.
+            ``hub.token_expired``, ``hub.forbidden``, ``hub.rate_limited`` or ``hub.unreachable``.
     """
-    info = _ask(
+    info = ask(
         lambda api: api.model_info(source.repo_id, revision=source.revision, timeout=TIMEOUT_SECONDS),
         hub,
         source.repo_id,
@@ -109,7 +109,7 @@ def list_files(model: PinnedModel, hub: HubAccess) -> tuple[HubFile, ...]:
     """
     from huggingface_hub import RepoFile
 
-    entries = _ask(
+    entries = ask(
         lambda api: list(api.list_repo_tree(model.repo_id, recursive=True, revision=model.commit)),
         hub,
         model.repo_id,
@@ -147,7 +147,7 @@ def resolve(model: PinnedModel, path: str, hub: HubAccess) -> Location:
 
     token = hub.token.get_secret_value() if hub.token else False
     url = resolve_url(model, path, hub)
-    found = _ask(
+    found = ask(
         lambda _: get_hf_file_metadata(url, token=token, timeout=TIMEOUT_SECONDS, endpoint=hub.endpoint),
         hub,
         model.repo_id,
@@ -163,8 +163,12 @@ def resolve(model: PinnedModel, path: str, hub: HubAccess) -> Location:
     return Location(url=found.location, on_hub=urlsplit(found.location).netloc == urlsplit(url).netloc)
 
 
-def _ask(call: Callable[[HfApi], T], hub: HubAccess, repo_id: str, revision: str) -> T:
-    """Make a metadata request, repeat it while that can help, and explain what is left of it."""
+def ask(call: Callable[[HfApi], T], hub: HubAccess, repo_id: str, revision: str) -> T:
+    """Make a metadata request, repeat it while that can help, and explain what is left of it.
+
+    Raises:
+        HubError: As `pin`.
+    """
     import httpx2
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError

@@ -28,7 +28,10 @@ def explain(error: object, hub: HubAccess, repo_id: str, revision: str) -> HubEr
     response = getattr(error, "response", None)
     status = response.status_code if response is not None else 0
     headers = response.headers if response is not None else {}
-    if status == 401 and "invalid" in headers.get("X-Error-Message", "").lower() and hub.token:
+    said = headers.get("X-Error-Message", "").lower()
+    if status == 401 and hub.token and "expired" in said:
+        return token_expired(hub)
+    if status == 401 and hub.token and "invalid" in said:
         return bad_token(hub)
     if isinstance(error, errors.GatedRepoError):
         return gated(hub, repo_id)
@@ -88,10 +91,22 @@ def bad_token(hub: HubAccess) -> HubError:
     """The error for a token that the Hub does not know."""
     return HubError(
         f"The Hub at {hub.endpoint} does not accept the token.",
-        cause="It was revoked, has expired or was copied incompletely.",
+        cause="It was revoked or copied incompletely.",
         fix=f"Make a new one at {hub.endpoint}/settings/tokens and save it in the Hugging Face Hub block "
         "(or HF_TOKEN).",
         code="hub.bad_token",
+    )
+
+
+def token_expired(hub: HubAccess) -> HubError:
+    """The error for a token that was valid once."""
+    return HubError(
+        f"The token for the Hub at {hub.endpoint} has expired.",
+        cause="It was made with an end date, which is over. Until it is renewed no repository can be read with it, "
+        "public ones included.",
+        fix=f"Make a new one at {hub.endpoint}/settings/tokens and save it in the Hugging Face Hub block "
+        "(or HF_TOKEN); the next run brings it into the cluster.",
+        code="hub.token_expired",
     )
 
 
