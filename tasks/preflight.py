@@ -106,7 +106,7 @@ def _capacity(spec: EndpointSpec, cluster: Cluster) -> Iterator[Finding]:
     nodes = nodes_if_allowed(cluster)
     if nodes is None:
         message = "These credentials may not list nodes: whether the accelerator is there was not checked."
-        yield Finding(False, "nodes.unknown", message, "Grant get and list on nodes.")
+        yield Finding(False, "nodes.unknown", message, Permission("list", "", "nodes", "").error().fix)
         return
     yield from capacity_findings(spec, nodes, node_pools=_node_pools(cluster))
 

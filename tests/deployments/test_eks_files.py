@@ -1,0 +1,143 @@
+"""What is applied to EKS and AWS parses, names what exists, and grants what the code uses."""
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deployments.pools import FLOWS_UID, PodSettings, job_template
+from deployments.prefect_yaml import KUBERNETES
+from deployments.rules import FLOWS, WORKER, manifests, rights
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "deployments"
+DATA = Path(__file__).parents[1] / "data" / "deployments"
+ACTIONS = {
+    "list_objects_v2": "s3:ListBucket",
+    "head_bucket": "s3:ListBucket",
+    "list_multipart_uploads": "s3:ListBucketMultipartUploads",
+    "head_object": "s3:GetObject",
+    "get_object": "s3:GetObject",
+    "upload_part_copy": "s3:PutObject",
+    "put_object": "s3:PutObject",
+    "create_multipart_upload": "s3:PutObject",
+    "upload_part": "s3:PutObject",
+    "complete_multipart_upload": "s3:PutObject",
+    "copy_object": "s3:PutObject",
+    "abort_multipart_upload": "s3:AbortMultipartUpload",
+    "list_parts": "s3:ListMultipartUploadParts",
+    "delete_object": "s3:DeleteObject",
+    "delete_objects": "s3:DeleteObject",
+}
+"""The IAM action of each call of the S3 client (Service Authorization Reference, Amazon S3)."""
+
+
+def policy(name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((FOLDER / name).read_text())["Statement"]
+    return found
+
+
+def actions(statements: list[dict[str, Any]]) -> set[str]:
+    return {
+        action
+        for one in statements
+        for action in ([one["Action"]] if isinstance(one["Action"], str) else one["Action"])
+    }
+
+
+def calls(folder: Path) -> set[str]:
+    """S3 operations that the code asks for: methods of the client, and names given to it."""
+    found: set[str] = set()
+    for path in folder.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute):
+                found.add(node.attr)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.add(node.value)
+    return found & ACTIONS.keys()
+
+
+def test_the_staging_policy_is_what_staging_asks_of_s3() -> None:
+    assert actions(policy("iam/staging.json")) == {ACTIONS[call] for call in calls(ROOT / "staging")}
+
+
+def test_pods_may_read_and_nothing_else() -> None:
+    assert actions(policy("iam/pods.json")) == {"s3:ListBucket", "s3:GetObject"}
+
+
+def test_the_endpoint_of_the_network_lets_through_what_the_identities_may() -> None:
+    through = policy("bucket/vpc-endpoint.json")[0]
+    assert set(through["Action"]) == actions(policy("iam/staging.json")) | actions(policy("iam/pods.json"))
+
+
+def test_no_policy_grants_more_than_it_names() -> None:
+    for path in FOLDER.glob("iam/*.json"):
+        for one in json.loads(path.read_text())["Statement"]:
+            assert one["Effect"] == "Allow"
+            assert not any("*" in action for action in actions([one])), path.name
+            if not path.name.startswith("trust"):
+                assert "*" not in str(one["Resource"]).removesuffix("*"), path.name
+
+
+def test_stale_uploads_go_by_themselves() -> None:
+    rules = json.loads((FOLDER / "bucket/lifecycle.json").read_text())["Rules"]
+    assert any(rule.get("AbortIncompleteMultipartUpload") for rule in rules)
+
+
+def unknown(values: dict[str, Any], known: dict[str, Any], path: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if key not in known:
+            yield f"{path}{key}"
+        elif isinstance(value, dict) and known[key]:
+            yield from unknown(value, known[key], f"{path}{key}.")
+
+
+def test_the_helm_values_are_keys_of_the_chart() -> None:
+    values = yaml.safe_load((FOLDER / "helm/prefect-worker-values.yaml").read_text())
+    known = json.loads((DATA / "prefect_worker_values.json").read_text())["values"]
+    assert not list(unknown(values, known))
+    assert list(unknown({"worker": {"config": {"workpool": "x"}}}, known)) == ["worker.config.workpool"]
+    worker = values["worker"]
+    assert worker["config"]["workPool"] == KUBERNETES.name
+    assert worker["config"]["jobNamespace"] == WORKER[0]
+    assert values["serviceAccount"] == {"create": False, "name": WORKER[1]}
+    assert worker["podSecurityContext"]["runAsUser"] == FLOWS_UID
+
+
+def test_runs_in_pods_have_their_own_account_and_no_privilege() -> None:
+    template = job_template(KUBERNETES, {}, PodSettings("example.com/flows:1", FLOWS[0], FLOWS[1]))
+    pod = template["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    container = pod["containers"][0]
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    written = {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert {"/home/flows", "/tmp"} == written
+    assert pod["serviceAccountName"] == "{{ service_account_name }}"
+
+
+def test_every_role_is_bound_and_no_rule_is_a_wildcard() -> None:
+    for one in manifests():
+        for rule in one.get("rules", ()):
+            for field in ("apiGroups", "resources", "verbs"):
+                assert "*" not in rule[field], one["metadata"]["name"]
+    bound = {one.role for account in (FLOWS, WORKER) for one in rights(account)}
+    assert bound == {one["metadata"]["name"] for one in manifests() if one["kind"] in ("Role", "ClusterRole")}
+
+
+def test_everything_that_is_shipped_is_in_the_kustomization() -> None:
+    text = (FOLDER / "rbac/kustomization.yaml").read_text()
+    for path in (FOLDER / "rbac").glob("*.yaml"):
+        assert path.name == "kustomization.yaml" or path.name in text
+
+
+def test_the_image_holds_no_secret_and_runs_as_nobody_special() -> None:
+    lines = (FOLDER / "worker/Dockerfile").read_text().splitlines()
+    assert f"USER {FLOWS_UID}:{FLOWS_UID}" in lines
+    assert sum(line.startswith("FROM ") for line in lines) == 2
+    assert any("uv sync --locked" in line for line in lines)
+    assert not [line for line in lines if any(word in line.upper() for word in ("TOKEN", "SECRET", "PASSWORD"))]
+    ignored = (FOLDER / "worker/Dockerfile.dockerignore").read_text().splitlines()
+    assert "*" in ignored, "the context starts from nothing"
