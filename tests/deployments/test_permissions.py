@@ -219,23 +219,18 @@ def rules() -> dict[str, list[Right]]:
 
 
 def without(role: dict[str, Any], gone: list[Right]) -> dict[str, Any]:
-    """A role without some rights; another role may grant the same, so all of them are looked through."""
-    cluster_wide = role["metadata"]["name"] in {one.role for one in gone if not one.permission.namespace}
-    verbs: dict[tuple[str, str], set[str]] = {}
-    for one in gone:
-        if not one.permission.namespace and not cluster_wide:
-            continue
-        full = one.permission.resource + (f"/{one.permission.subresource}" if one.permission.subresource else "")
-        verbs.setdefault((one.permission.group, full), set()).add(one.permission.verb)
-    left = []
-    for rule in role["rules"]:
-        taken = verbs.get((rule["apiGroups"][0], rule["resources"][0]), set())
-        named = {one.permission.name for one in gone}
-        same = set(rule.get("resourceNames") or [""]) == named
-        kept = [verb for verb in rule["verbs"] if not (same and verb in taken)]
-        if kept:
-            left.append({**rule, "verbs": kept})
-    return {**role, "rules": left}
+    """A role without some rights. Another role may grant the same, so all roles are looked through."""
+    permissions = {one.permission for one in gone}
+    taken = {
+        (one.rule, one.permission.verb)
+        for one in rights()
+        if one.role == role["metadata"]["name"] and one.permission in permissions
+    }
+    rules_left = []
+    for position, rule in enumerate(role["rules"]):
+        if verbs := [verb for verb in rule["verbs"] if (position, verb) not in taken]:
+            rules_left.append({**rule, "verbs": verbs})
+    return {**role, "rules": rules_left}
 
 
 class Said(logging.Handler):
