@@ -1,0 +1,98 @@
+"""Runs started as people start them: from the command line with every kind of parameter, and by a schedule."""
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.schedules import IntervalSchedule
+
+from sandbox.prefect_server import PrefectServer, run_worker, serve_prefect, wait_until_healthy
+from tests.flows.conftest import GPU_CAPACITY, World, serve_world
+
+pytestmark = pytest.mark.long
+
+Running = tuple[PrefectServer, World]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server with blocks, deployments and a worker of its own, and a cluster."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+    from sandbox.registration import register_deployments
+
+    home = tmp_path_factory.mktemp("runs")
+    with serve_prefect(home / "prefect") as prefect, serve_world(home / "world", gpu_a=GPU_CAPACITY) as world:
+        wait_until_healthy(prefect)
+        with temporary_settings({PREFECT_API_URL: prefect.api_url, PREFECT_HOME: prefect.home}):
+
+            async def save() -> None:
+                for block in (world.hub, world.store, world.cluster):
+                    await block.asave("default", overwrite=True)
+                await world.hub.asave("another", overwrite=True)
+
+            asyncio.run(save())
+            register_deployments({"deploy-vllm", "list-endpoints"})
+            with run_worker(prefect):
+                yield prefect, world
+
+
+def last_run(deployment: str) -> FlowRun | None:
+    async def look() -> FlowRun | None:
+        async with get_client() as client:
+            found = await client.read_deployment_by_name(deployment)
+            chosen: dict[str, Any] = {"deployments": {"id": {"any_": [str(found.id)]}}, "sort": "START_TIME_DESC"}
+            answer = await client._client.post("/flow_runs/filter", json={**chosen, "limit": 1})
+            return next((FlowRun.model_validate(one) for one in answer.json()), None)
+
+    return asyncio.run(look())
+
+
+def test_every_kind_of_parameter_from_the_command_line(running: Running) -> None:
+    prefect, _ = running
+    given = {
+        "endpoint": "typed",  # a string
+        "dry_run": "true",  # a boolean
+        "timeout_minutes": "7",  # a number
+        "model": '{"repo_id": "Qwen/Qwen3-1.7B"}',  # a model
+        "workload": '{"replicas": 2, "pod": {"drain_seconds": 0}}',  # a model within a model
+        "hub": '{"$ref": {"block_document_slug": "hugging-face-hub/another"}}',  # a block by reference
+    }
+    options = [word for name, value in given.items() for word in ("-p", f"{name}={value}")]
+    command = [sys.executable, "-m", "prefect", "deployment", "run", "deploy-vllm/deploy-vllm", *options, "--watch"]
+    done = subprocess.run(command, env=dict(prefect.env), capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = last_run("deploy-vllm/deploy-vllm")
+    assert run is not None
+    assert run.parameters["dry_run"] is True
+    assert run.parameters["timeout_minutes"] == 7
+    assert run.parameters["workload"] == {"replicas": 2, "pod": {"drain_seconds": 0}}
+    assert run.parameters["hub"] == {"$ref": {"block_document_slug": "hugging-face-hub/another"}}
+    assert "inference" in run.tags
+
+
+def test_a_schedule_that_is_switched_on_starts_runs(running: Running) -> None:
+    async def switch_on() -> None:
+        every = IntervalSchedule(interval=timedelta(seconds=10))
+        async with get_client() as client:
+            found = await client.read_deployment_by_name("list-endpoints/list-endpoints")
+            await client.create_deployment_schedules(
+                found.id, [DeploymentScheduleCreate(schedule=every, active=True, slug="often")]
+            )
+
+    asyncio.run(switch_on())
+    deadline = time.monotonic() + 120
+    while (
+        (run := last_run("list-endpoints/list-endpoints")) is None or run.state is None or not run.state.is_completed()
+    ):
+        assert time.monotonic() < deadline, run
+        time.sleep(1.0)
+    assert run.auto_scheduled
