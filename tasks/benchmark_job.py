@@ -44,7 +44,7 @@ def require_rights(namespace: str, cluster: Cluster) -> None:
         for group, resource in (("batch", "jobs"), ("", "configmaps"))
         for verb in ("get", "list", "watch", "create", "patch", "delete")
     ]
-    wanted += [Permission(verb, "", "pods", namespace) for verb in ("get", "list", "watch")]
+    wanted += [Permission(verb, "", "pods", namespace) for verb in ("list", "watch")]
     wanted += [Permission(verb, "", "events", namespace) for verb in ("list", "watch")]
     wanted.append(Permission("get", "", "pods", namespace, "log"))
     if missing := denied(cluster, wanted):

@@ -9,6 +9,7 @@ import pytest
 from prefect.client.schemas.objects import State
 
 from deployments.rules import FLOWS, Right, manifests, rights
+from flows.benchmark_endpoint import LoadEngine, benchmark_endpoint
 from flows.deploy_model import SUBFLOWS
 from flows.list_endpoints import list_endpoints
 from flows.parameters import WorkloadOptions
@@ -17,6 +18,7 @@ from kube.access import Permission
 from kube.apply import apply
 from kube.connect import from_kubeconfig
 from sandbox.kubernetes.authz import Attributes
+from serving.benchmark.job import JobOptions
 from serving.models import ModelSource
 from serving.spec import Framework, NimOptions
 from tests.flows.conftest import (
@@ -128,6 +130,16 @@ def deploy(framework: Framework, endpoint: str, **parameters: Any) -> Flow:
     return start
 
 
+def load_test(endpoint: str) -> Flow:
+    def start(place: World) -> Awaitable[State[Any]]:
+        job = JobOptions(image="example.com/inference-perf:1")
+        given = {"cluster": place.cluster, "store": place.store, "engine": LoadEngine.INFERENCE_PERF, "job": job}
+        started: Awaitable[State[Any]] = benchmark_endpoint(endpoint, **given, return_state=True)
+        return started
+
+    return start
+
+
 def remove(endpoint: str) -> Flow:
     return lambda place: remove_endpoint(endpoint, place.cluster, return_state=True)
 
@@ -160,6 +172,7 @@ RUNS: dict[str, tuple[Flow, str]] = {
         ),
         "failed",  # no operator
     ),
+    "load test": (load_test("hpa"), "failed"),  # no such image
     "list": (lambda place: list_endpoints(place.cluster, return_state=True), "completed"),
     **{f"remove {name}": (remove(name), "completed") for name in ("hpa", "keda", "watched", "ai")},
     "remove lws": (remove("lws"), "any"),
@@ -196,6 +209,7 @@ PROBES: dict[str, Flow] = {
     "inference-flows-cluster": deploy(Framework.VLLM, "probe", dry_run=True),
     "inference-flows-autoscaler": deploy(Framework.VLLM, "probe", dry_run=True),
     "inference-flows-ray": deploy(Framework.RAY_VLLM, "probe", dry_run=True),
+    "inference-flows-benchmark": load_test("watched"),
     "inference-flows-lws": deploy(Framework.LWS_VLLM, "probe", image=OLD, workload=work(weights="sync"), dry_run=True),
     "inference-flows-nim": deploy(
         Framework.NIM,
@@ -259,6 +273,8 @@ def test_without_any_one_rule_a_run_names_it(rule: str, place: World) -> None:
     probe = PROBES[gone.role]
     if (gone.role, permission.resource) == ("inference-flows-cluster", "configmaps"):
         probe = RUNS["list"][0]
+    if gone.role == "inference-flows-benchmark":
+        asyncio.run(RUNS["monitored"][0](place))  # an endpoint to be put under load
     place.kubernetes.install_crd(NODE_POOL)
     said = Said()
     logging.getLogger("prefect.task_runs").addHandler(said)
