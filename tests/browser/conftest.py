@@ -1,0 +1,102 @@
+"""A whole sandbox with its Prefect UI, and a browser that looks at it."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.browser.ui import Ui
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+SECONDS = 60
+"""Longest time for what the page does by itself, on a busy machine."""
+
+DEPLOYMENTS = (
+    "any-preset",
+    "qwen3-1.7b-vllm",
+    *("stage-model", "refresh-models", "rollback-endpoint", "list-endpoints", "remove-endpoint"),
+    *("deploy-vllm", "deploy-ray-vllm", "deploy-triton-vllm", "deploy-aibrix", "deploy-lws-vllm"),
+    *("deploy-diffusers", "deploy-nim", "deploy-llama-cpp"),
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pictures", type=Path, help="folder that the documentation's pictures are written to")
+    parser.addoption("--site", help="address of a Prefect UI that is up, of a sandbox; by default one is started")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a Chromium that the machine has: playwright's own download is not used."""
+    found = next((path for name in NAMES if (path := shutil.which(name))), None)
+    if found is None:
+        message = "no Chromium on this machine: .ci/browser installs Debian's"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
+
+
+@pytest.fixture(scope="session")
+def site(request: pytest.FixtureRequest, chromium: str) -> Iterator[str]:
+    """Address of the UI of a Prefect server with a worker, whose deployments use a sandbox's Hub, S3 and cluster."""
+    if up := request.config.getoption("--site", default=None):
+        yield up.rstrip("/")
+        return
+    with serve_site(request.getfixturevalue("tmp_path_factory").mktemp("site")) as address:
+        yield address
+
+
+@contextmanager
+def serve_site(home: Path) -> Iterator[str]:
+    """Starts all that the UI's runs need, and yields its address."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+    from sandbox.options import RunOptions
+    from sandbox.prefect_server import run_worker, serve_prefect, wait_until_healthy
+    from sandbox.registration import register_deployments, save_blocks
+    from sandbox.run import create_namespace, places_of
+    from sandbox.servers import serve
+
+    with ExitStack() as stack:
+        prefect = stack.enter_context(serve_prefect(home / "prefect"))
+        servers = stack.enter_context(serve(("hub", "s3", "kubernetes"), home))
+        places = places_of(RunOptions("qwen3-1.7b-vllm"), servers)
+        create_namespace(places)
+        wait_until_healthy(prefect)
+        stack.enter_context(temporary_settings({PREFECT_API_URL: prefect.api_url, PREFECT_HOME: home / "prefect"}))
+        stack.enter_context(run_worker(prefect))
+        save_blocks(places)
+        register_deployments(DEPLOYMENTS)
+        yield prefect.url
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[Browser]:
+    """A Chromium without a window."""
+    with sync_playwright() as playwright:
+        # Chromium's own sandbox needs rights that root in a container has not; only this machine's pages are opened.
+        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def ui(browser: Browser, site: str, request: pytest.FixtureRequest) -> Iterator[Ui]:
+    """The UI in a fresh window. A problem that the page reports fails the test."""
+    context = browser.new_context(viewport={"width": 1400, "height": 900}, color_scheme="dark")
+    context.set_default_timeout(SECONDS * 1000)
+    expect.set_options(timeout=SECONDS * 1000)
+    # The UI calls a host for analytics, and others for news: nothing but this server is asked.
+    context.route(lambda url: not url.startswith(site), lambda route: route.abort())
+    page: Page = context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    yield Ui(page, site, request.config.getoption("--pictures", default=None))
+    context.close()
+    assert problems == []

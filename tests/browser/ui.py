@@ -1,0 +1,177 @@
+"""Prefect's UI as a person uses it."""
+
+import json
+import re
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Locator, Page, expect
+
+RUN_SECONDS = 150
+BUSY = 503
+"""What the server answers while SQLite is locked, and the UI asks to try again."""
+
+
+@dataclass(frozen=True)
+class Ui:
+    """One window of the UI.
+
+    Attributes:
+        page: What is open.
+        address: Where the UI is.
+        pictures: Folder for the documentation's pictures; None to take none.
+    """
+
+    page: Page
+    address: str
+    pictures: Path | None = None
+
+    def api(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """What the server's API answers."""
+        data = json.dumps(body).encode() if body is not None else None
+        request = urllib.request.Request(f"{self.address}/api/{path}", data, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def run_of(self, run: str) -> dict[str, Any]:
+        """A run as the API has it."""
+        found: dict[str, Any] = self.api(f"flow_runs/{run}")
+        return found
+
+    # Deployments and their forms
+
+    def find_deployment(self, name: str) -> None:
+        """Opens a deployment's page from the list of all, which is searched."""
+        self.page.goto(f"{self.address}/deployments")
+        self.page.get_by_role("searchbox").fill(name)
+        self.page.get_by_role("link", name=name, exact=True).click()
+        expect(self._run_button).to_be_visible()
+
+    def open_form(self) -> None:
+        """Opens the run form from the deployment's page."""
+        self._run_button.click()
+        self.page.get_by_text("Custom run").click()
+        expect(self._submit_button).to_be_visible()
+
+    def open_form_of(self, deployment: str) -> None:
+        """Opens the run form of ``flow/deployment`` by its address."""
+        found = self.api(f"deployments/name/{deployment}")
+        self.page.goto(f"{self.address}/deployments/deployment/{found['id']}/run")
+        expect(self._submit_button).to_be_visible()
+
+    @property
+    def _run_button(self) -> Locator:
+        return self.page.get_by_role("button", name="Run", exact=True)
+
+    @property
+    def _submit_button(self) -> Locator:
+        return self.page.get_by_role("button", name="Submit")
+
+    def headings(self) -> list[str]:
+        """Headings of the form's own fields, in their order, and not of those inside groups."""
+        expect(self.page.locator(f"form {FIELD}").first).to_be_visible()
+        own = self.page.locator(f"form {FIELD}:not(:scope {FIELD} {FIELD})")
+        found = own.evaluate_all(
+            "fields => fields.filter(field => !field.parentElement.closest('.schema-form-property'))"
+            ".map(field => field.querySelector('.schema-form-property__label').textContent)"
+        )
+        return [str(text).removesuffix(" (Optional)") for text in found]
+
+    def field(self, *headings: str) -> Locator:
+        """A field of the form, by the headings that lead to it."""
+        found = self.page.locator("form")
+        for heading in headings:
+            text = re.escape(heading).replace("\\ ", " ").replace('"', '\\"')
+            label = f':text-matches("^{text}( [(]Optional[)])?$")'
+            found = found.locator(f"{FIELD}:has(> .p-label__header .schema-form-property__label{label})")
+        return found
+
+    def fill(self, value: str, *headings: str) -> None:
+        """Types into a field."""
+        self.field(*headings).locator("textarea, input").fill(value)
+
+    def choose(self, value: str, *headings: str) -> None:
+        """Chooses from a select by typing what is wanted."""
+        self.field(*headings).locator("button.p-select-button__control").press("ArrowDown")
+        self.page.locator("input.p-combobox__text-input, .p-combobox__text-input input").last.fill(value)
+        option = self.page.locator(".p-select-option").get_by_text(value, exact=True)
+        option.click()
+        expect(self.chosen(*headings)).to_have_text(value)
+
+    def chosen(self, *headings: str) -> Locator:
+        """What a select shows."""
+        return self.field(*headings).locator(".p-select-button__value")
+
+    def add_item(self, value: str, *headings: str) -> None:
+        """Adds a row to a list."""
+        field = self.field(*headings)
+        field.get_by_role("button", name="Add item").click()
+        field.locator("textarea").last.fill(value)
+
+    def submit(self) -> str:
+        """Starts the run, and opens its page.
+
+        Returns:
+            The run's id.
+        """
+        while True:
+            with self.page.expect_response(lambda answer: "create_flow_run" in answer.url) as answer:
+                self._submit_button.click()
+            if answer.value.status != BUSY:
+                break
+            self.page.wait_for_timeout(1000)
+        body = answer.value.json()
+        assert answer.value.ok, body
+        self.open_run(body["id"])
+        return str(body["id"])
+
+    # Runs
+
+    def open_run(self, run: str) -> None:
+        """Opens a run's page."""
+        self.page.goto(f"{self.address}/runs/flow-run/{run}")
+        expect(self.state).to_be_visible()
+
+    @property
+    def state(self) -> Locator:
+        """The badge beside the open run's name."""
+        return self.page.locator(".state-badge").first
+
+    def wait_for_state(self, name: str) -> None:
+        """Watches the open run's page until it shows a state that does not change by itself."""
+        final = re.compile("Completed|Failed|Crashed|Cancelled|Suspended|Paused")
+        expect(self.state).to_have_text(final, timeout=1000 * RUN_SECONDS)
+        expect(self.state).to_have_text(name)
+
+    def open_tab(self, name: str) -> None:
+        """Opens one of the tabs below the run."""
+        self.page.locator(".p-tab:visible", has_text=name).click()
+
+    def open_subflow(self, name: str) -> None:
+        """Opens a run that the open one started."""
+        self.open_tab("Subflow Runs")
+        self.page.locator(".flow-run-bread-crumbs__flow-run-link:visible", has_text=name).first.click()
+        expect(self.page.get_by_text("Parent Run")).to_be_visible()
+
+    def open_artifact(self, key: str) -> Locator:
+        """Opens the newest artifact of this key from the open run's tab.
+
+        Returns:
+            Its text.
+        """
+        self.open_tab("Artifacts")
+        self.page.locator(".artifact-card", has=self.page.get_by_text(key, exact=True)).first.click()
+        return self.page.locator(".artifact-data-markdown")
+
+    def picture(self, name: str) -> None:
+        """Takes a picture for the documentation, if these are wanted."""
+        if self.pictures is not None:
+            self.page.evaluate("document.activeElement?.blur(); document.querySelector('form')?.scrollIntoView()")
+            self.page.mouse.wheel(0, -100_000)
+            self.page.wait_for_timeout(2000)  # what is drawn in steps: graphs, lists
+            self.page.screenshot(path=self.pictures / f"{name}.png")
+
+
+FIELD = ".schema-form-property"
