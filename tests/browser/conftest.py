@@ -20,8 +20,7 @@ DEPLOYMENTS = (
     "any-preset",
     "qwen3-1.7b-vllm",
     *("stage-model", "refresh-models", "rollback-endpoint", "list-endpoints", "remove-endpoint"),
-    *("deploy-vllm", "deploy-ray-vllm", "deploy-triton-vllm", "deploy-aibrix", "deploy-lws-vllm"),
-    *("deploy-diffusers", "deploy-nim", "deploy-llama-cpp"),
+    *("deploy-vllm", "deploy-ray-vllm"),
 )
 
 

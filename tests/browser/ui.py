@@ -53,27 +53,27 @@ class Ui:
         """Opens the run form from the deployment's page."""
         self._run_button.click()
         self.page.get_by_text("Custom run").click()
-        expect(self._submit_button).to_be_visible()
+        expect(self.submit_button).to_be_visible()
 
     def open_form_of(self, deployment: str) -> None:
         """Opens the run form of ``flow/deployment`` by its address."""
         found = self.api(f"deployments/name/{deployment}")
         self.page.goto(f"{self.address}/deployments/deployment/{found['id']}/run")
-        expect(self._submit_button).to_be_visible()
+        expect(self.submit_button).to_be_visible()
 
     @property
     def _run_button(self) -> Locator:
         return self.page.get_by_role("button", name="Run", exact=True)
 
     @property
-    def _submit_button(self) -> Locator:
+    def submit_button(self) -> Locator:
+        """The form's button."""
         return self.page.get_by_role("button", name="Submit")
 
     def headings(self) -> list[str]:
         """Headings of the form's own fields, in their order, and not of those inside groups."""
         expect(self.page.locator(f"form {FIELD}").first).to_be_visible()
-        own = self.page.locator(f"form {FIELD}:not(:scope {FIELD} {FIELD})")
-        found = own.evaluate_all(
+        found = self.page.locator(f"form {FIELD}").evaluate_all(
             "fields => fields.filter(field => !field.parentElement.closest('.schema-form-property'))"
             ".map(field => field.querySelector('.schema-form-property__label').textContent)"
         )
@@ -81,12 +81,13 @@ class Ui:
 
     def field(self, *headings: str) -> Locator:
         """A field of the form, by the headings that lead to it."""
-        found = self.page.locator("form")
+        # XPath: the browser's own engine, which does not mind a hundred fields.
+        path = "//form"
         for heading in headings:
-            text = re.escape(heading).replace("\\ ", " ").replace('"', '\\"')
-            label = f':text-matches("^{text}( [(]Optional[)])?$")'
-            found = found.locator(f"{FIELD}:has(> .p-label__header .schema-form-property__label{label})")
-        return found
+            text = f"normalize-space()='{heading}' or normalize-space()='{heading} (Optional)'"
+            label = f"{_of('span', 'schema-form-property__label')}[{text}]"
+            path += f"//{_of('div', 'schema-form-property')}[./{_of('div', 'p-label__header')}//{label}]"
+        return self.page.locator(f"xpath={path}")
 
     def fill(self, value: str, *headings: str) -> None:
         """Types into a field."""
@@ -118,7 +119,7 @@ class Ui:
         """
         while True:
             with self.page.expect_response(lambda answer: "create_flow_run" in answer.url) as answer:
-                self._submit_button.click()
+                self.submit_button.click()
             if answer.value.status != BUSY:
                 break
             self.page.wait_for_timeout(1000)
@@ -175,3 +176,8 @@ class Ui:
 
 
 FIELD = ".schema-form-property"
+
+
+def _of(tag: str, name: str) -> str:
+    """XPath of an element with this class."""
+    return f"{tag}[contains(concat(' ', @class, ' '), ' {name} ')]"
