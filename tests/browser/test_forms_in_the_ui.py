@@ -15,7 +15,6 @@ ENTRIES = {entry["name"]: entry for entry in read() if entry["name"] in DEPLOYME
 
 def test_a_preset_is_deployed_from_its_form_and_its_report_is_read(ui: Ui) -> None:
     ui.find_deployment("qwen3-1.7b-vllm")
-    ui.picture("deployment")
     ui.open_form()
     expect(ui.chosen("Preset")).to_have_text("qwen3-1.7b-vllm")
     for block in ("Cluster", "Hugging Face Hub", "Model store"):
@@ -48,7 +47,6 @@ def test_a_failing_run_says_why_and_what_to_do(ui: Ui) -> None:
     assert "--no-such-argument" in message
     ui.open_tab("Logs")
     expect(ui.page.locator("body")).to_contain_text("--no-such-argument")
-    ui.picture("failed-run")
     ui.open_subflow("deploy broken")
     diagnosis = ui.open_artifact("endpoint-broken")
     expect(diagnosis).to_contain_text("--no-such-argument")
@@ -82,5 +80,3 @@ def test_every_form_shows_its_fields_in_order_with_its_blocks_chosen(name: str, 
         if "block_type_slug" in field:
             expect(ui.chosen(field["title"])).to_have_text("default")
     expect(ui.page.get_by_text('Property is type "None"')).to_have_count(0)
-    if name in ("deploy-vllm", "any-preset"):
-        ui.picture(f"form-{name}")
