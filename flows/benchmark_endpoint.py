@@ -152,7 +152,7 @@ async def _benchmark(
 ) -> BenchmarkReport:
     record = await load_record(namespace, endpoint, block)
     _require_possible(record, plan)
-    name = f"benchmark {endpoint} ({plan.scenario.name}, {plan.engine}): {short(record.current.model)}"
+    name = f"benchmark {endpoint} ({plan.scenario.name}, {plan.engine}): {short(record.serving.model)}"
     await describe_run(name=name, tags=[*tags_of(record.spec), f"scenario:{plan.scenario.name}"])
     cluster = await asyncio.to_thread(block.connect)
     try:
@@ -170,6 +170,12 @@ async def _benchmark(
 
 def _require_possible(record: EndpointRecord, plan: _Plan) -> None:
     spec = record.spec
+    if record.current is None:
+        raise InputError(
+            f"Endpoint {spec.namespace}/{spec.name} serves nothing yet: its first release is on its way.",
+            fix="Wait for the run that deploys it.",
+            code="benchmark.no-release",
+        )
     if plan.engine is LoadEngine.INFERENCE_PERF and expectation_for(spec).api not in TEXT_APIS:
         raise InputError(
             f"inference-perf asks OpenAI's completions, and endpoint {spec.name} ({spec.framework}) has none.",
@@ -210,7 +216,7 @@ async def _under_load(record: EndpointRecord, cluster: Cluster, store: StoreAcce
         stages, files = await _by_job(record, cluster, store, plan)
         via = "service"
     await require_same_release(record, cluster)
-    spec, release = record.spec, record.current
+    spec, release = record.spec, record.serving
     result = BenchmarkResult(
         cluster=cluster.name or cluster.server,
         namespace=spec.namespace,
@@ -248,7 +254,7 @@ async def _kept(record: EndpointRecord, measured: _Measured, store: StoreAccess,
 async def _by_job(
     record: EndpointRecord, cluster: Cluster, store: StoreAccess, plan: _Plan
 ) -> tuple[tuple[StageResult, ...], dict[str, str]]:
-    spec, release = record.spec, record.current
+    spec, release = record.spec, record.serving
     uri, region = release.staged_uri, store.expected_region
     staged = (
         StagedModel(model=release.model, uri=uri, files=(), region=region, endpoint_url=store.endpoint_url)

@@ -67,10 +67,10 @@ async def look_at_endpoint(record: EndpointRecord, scenario: Scenario, cluster: 
     """
     spec = record.spec
     served = await asyncio.to_thread(current_release, spec, cluster)
-    if served != record.current.id:
+    if served != record.serving.id:
         raise InputError(
             f"Endpoint {spec.namespace}/{spec.name} points at release {served or 'none'}, its record says "
-            f"{record.current.id}.",
+            f"{record.serving.id}.",
             cause="A run is changing it, or it was changed by hand.",
             fix="Wait for that run, or deploy the endpoint again.",
             code="benchmark.release-unknown",
@@ -145,9 +145,9 @@ async def require_same_release(record: EndpointRecord, cluster: Cluster) -> None
     """
     spec = record.spec
     served = await asyncio.to_thread(current_release, spec, cluster)
-    if served != record.current.id:
+    if served != record.serving.id:
         raise BenchmarkError(
-            f"Endpoint {spec.namespace}/{spec.name} was switched from release {record.current.id} to "
+            f"Endpoint {spec.namespace}/{spec.name} was switched from release {record.serving.id} to "
             f"{served or 'none'} while it was under load: the figures belong to neither.",
             cause="A deploy or refresh ran at the same time.",
             fix="Run the load test again.",
