@@ -36,13 +36,6 @@ def test_no_link_is_dead(page: Path) -> None:
     assert dead == []
 
 
-def test_the_index_leads_to_every_page() -> None:
-    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
-    linked = {link.partition("#")[0] for link in LINK.findall(index)}
-    pages = {str(page.relative_to(ROOT / "docs")) for page in PAGES if page.is_relative_to(ROOT / "docs")}
-    assert pages - {"index.md"} <= linked
-
-
 def test_every_picture_is_shown_somewhere() -> None:
     shown = {Path(link).name for page in PAGES for link in LINK.findall(page.read_text(encoding="utf-8"))}
     assert {picture.name for picture in (ROOT / "docs" / "images").iterdir()} <= shown
