@@ -13,14 +13,21 @@ _VALUES = re.compile(
     r"\bhf_[A-Za-z0-9]{20,}|\bnvapi-[\w-]{20,}|\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]+|k8s-aws-v1\.[\w-]+"
     r"|(?<=X-Amz-Signature=)[0-9a-f]{64}|(?<=X-Amz-Security-Token=)[\w%.-]+"
 )
+_ASSIGNED = re.compile(
+    r"((?:SECRET_?ACCESS_?KEY|SECRET_?KEY|SESSION_?TOKEN|SECURITY_?TOKEN|(?:HF|HUB|NGC|API|ACCESS|AUTH)_?TOKEN"
+    r"|API_?KEY|PRIVATE_?KEY|PASSWORD|PASSWD)[\"']?\s*[:=]\s*[\"']?)[^\s\"',;}\])]{6,}",
+    re.IGNORECASE,
+)
+_BEARER = re.compile(r"(\bBearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
 _KUBECTL = "kubectl.kubernetes.io/last-applied-configuration"
 
 Object = dict[str, Any]
 
 
 def redact_text(text: str) -> str:
-    """Hide tokens of known forms (Hub, NGC, JWT, presigned URLs) in a text."""
-    return _VALUES.sub(HIDDEN, text)
+    """Hide tokens of known forms (Hub, NGC, JWT, presigned URLs), and what stands behind a name of a secret."""
+    hidden = _VALUES.sub(HIDDEN, text)
+    return _BEARER.sub(rf"\1{HIDDEN}", _ASSIGNED.sub(rf"\1{HIDDEN}", hidden))
 
 
 def redact_object(obj: Object) -> Object:

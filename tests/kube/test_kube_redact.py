@@ -69,3 +69,31 @@ def test_a_hub_token_in_a_log_is_hidden(token: str, around: str) -> None:
 def test_usual_log_lines_stay() -> None:
     line = "Engine 000: Avg prompt throughput: 3.2 tokens/s, hf_config loaded, model hf_abc"
     assert redact_text(line) == line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "AWS_SECRET_ACCESS_KEY=wJalrMarked/K7MDENG+Marked",
+        "{'aws_secret_access_key': 'wJalrMarked/K7MDENG+Marked'}",
+        'session_token: "wJalrMarked/K7MDENG+Marked=="',
+        "Authorization: Bearer wJalrMarked.K7MDENG",
+        "HF_TOKEN=short-Marked-one",
+        "password = Marked-password",
+    ],
+)
+def test_what_a_log_says_behind_the_name_of_a_secret_is_hidden(line: str) -> None:
+    assert "Marked" not in redact_text(line)
+    assert HIDDEN in redact_text(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "max_num_batched_tokens=8192 tokenizer=Qwen/Qwen3-1.7B",
+        "Token count: 123456, first token after 0.25 s",
+        "secret hf-token not found: couldn't find key token in Secret inference/hf-token",
+    ],
+)
+def test_what_only_sounds_like_a_secret_stays(line: str) -> None:
+    assert redact_text(line) == line
