@@ -45,3 +45,17 @@ def test_the_page_of_flows_is_what_the_flows_say() -> None:
     from deployments.flow_reference import PATH, text
 
     assert PATH.read_text(encoding="utf-8") == text(), "run python -m deployments.flow_reference"
+
+
+def test_both_readmes_have_the_same_parts_commands_and_links() -> None:
+    english, korean = ROOT / "README.md", ROOT / "README.ko.md"
+    texts = [page.read_text(encoding="utf-8") for page in (english, korean)]
+
+    def same(pattern: str) -> bool:
+        first, second = (re.findall(pattern, text, re.MULTILINE | re.DOTALL) for text in texts)
+        return first == second and bool(first)
+
+    assert same(r"^(#+) (?=[^\n]+$)"), "headings"
+    assert same(r"^```.*?^```"), "commands"
+    assert same(r"\]\(([^)\s]+)\)"), "links"
+    assert same(r"^(\|)[^\n]*\|$"), "rows of tables"
