@@ -182,8 +182,8 @@ async def _deploy(plan: _Plan, cluster: Cluster, clock: _Clock, lease: HeldLease
             tokens_per_second=smoke.tokens_per_second,
         ),
     )
-    change = Change(action="deploy", run=candidate.flow_run, started_at=candidate.started_at)
-    record = retired(promoted(begun(before, candidate, change), rejected=plan.rejecting))
+    change = Change(action="deploy", run=candidate.flow_run, started_at=candidate.started_at, rejecting=plan.rejecting)
+    record = retired(promoted(begun(before, candidate, change)))
     await write_record(record, moved, clock.seconds, cluster)
     return DeployReport(
         record=record, moved_bytes=moved, changed=changes.changed, diff=changes.diff, seconds=clock.seconds

@@ -48,11 +48,25 @@ class LeaseTerms:
 
 
 class HeldLease:
-    """A lease in hand."""
+    """A lease in hand.
+
+    Attributes:
+        discarded: Whether the Lease object goes when it is given back: what it guarded is gone.
+    """
 
     def __init__(self, terms: LeaseTerms) -> None:
         self.terms = terms
         self._lost = threading.Event()
+        self._renewed = time.monotonic()
+        self.discarded = False
+
+    @property
+    def lost(self) -> bool:
+        """Whether it is lost: another holder took it, or may have, since it was not renewed in time.
+
+        A process that was stopped for longer than its lease lives finds out here, before its renewing thread does.
+        """
+        return self._lost.is_set() or time.monotonic() - self._renewed > self.terms.seconds
 
     def check(self) -> None:
         """Call before each change that needs the lease.
@@ -60,13 +74,17 @@ class HeldLease:
         Raises:
             ClusterError: ``lease.lost``: it could not be renewed in time, or another holder took it.
         """
-        if self._lost.is_set():
+        if self.lost:
             raise ClusterError(
                 f"{self.terms} was lost by {self.terms.holder}.",
                 cause="It could not be renewed in time, so another run may have taken over.",
                 fix="Run the flow again: it goes on from what the cluster has.",
                 code="lease.lost",
             )
+
+    def renewed(self, at: float) -> None:
+        """Notes that it was renewed, with the time on the monotonic clock before that was asked for."""
+        self._renewed = at
 
     def lose(self) -> None:
         """Marks the lease as lost."""
@@ -94,7 +112,7 @@ def held(cluster: Cluster, terms: LeaseTerms, *, waiting: Callable[[str], None] 
     finally:
         done.set()
         renewer.join(timeout=5.0)
-        _release(cluster, terms)
+        _release(cluster, lease)
 
 
 def _acquire(cluster: Cluster, terms: LeaseTerms, waiting: Callable[[str], None] | None) -> None:
@@ -170,30 +188,41 @@ def _write(cluster: Cluster, terms: LeaseTerms, found: Object | None, *, holder:
 
 def _renew(cluster: Cluster, lease: HeldLease, done: threading.Event) -> None:
     terms = lease.terms
-    renewed = time.monotonic()
     while not done.wait(terms.seconds / RENEWALS):
+        began = time.monotonic()
         try:
             found = get(cluster, API_VERSION, "Lease", terms.name, terms.namespace)
             holder = ((found or {}).get("spec") or {}).get("holderIdentity")
             if found is not None and holder != terms.holder:
                 return lease.lose()
             if _write(cluster, terms, found):
-                renewed = time.monotonic()
+                lease.renewed(began)
         except ClusterError:
             pass  # tried again until the lease is over
-        if time.monotonic() - renewed > terms.seconds:
+        if lease.lost:
             return lease.lose()
     return None
 
 
-def _release(cluster: Cluster, terms: LeaseTerms) -> None:
+def _release(cluster: Cluster, lease: HeldLease) -> None:
     """Give the lease back, if it is still ours. What fails here only makes the next holder wait."""
+    terms = lease.terms
     try:
         found = get(cluster, API_VERSION, "Lease", terms.name, terms.namespace)
-        if found is not None and (found.get("spec") or {}).get("holderIdentity") == terms.holder:
+        if found is None or (found.get("spec") or {}).get("holderIdentity") != terms.holder:
+            return
+        if not (lease.discarded and _delete(cluster, terms, found)):
             _write(cluster, terms, found, holder="")
     except ClusterError:
         return
+
+
+def _delete(cluster: Cluster, terms: LeaseTerms, found: Object) -> bool:
+    """Delete the Lease as it was read, not one that somebody took meanwhile; False if that is not allowed."""
+    path = find_kind(cluster, API_VERSION, "Lease").path(terms.namespace, terms.name)
+    seen = {name: found["metadata"][name] for name in ("uid", "resourceVersion")}
+    options = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": seen}
+    return call(cluster, "DELETE", path, doing=f"delete {terms}", body=options).status < 400
 
 
 def _parsed(text: str) -> datetime | None:

@@ -5,6 +5,7 @@ Each is written into the cluster before the step is taken that it announces, and
 
 from datetime import UTC, datetime, timedelta
 
+from serving.errors import InputError
 from serving.record import (
     KEPT_RELEASES,
     Change,
@@ -53,18 +54,15 @@ def paused(record: EndpointRecord, replicas: int) -> EndpointRecord:
     return _with_current(record, {"state": ReleaseState.PAUSED, "replicas": kept})
 
 
-def proved(record: EndpointRecord, smoke: SmokeResult) -> EndpointRecord:
+def proved(record: EndpointRecord, smoke: SmokeResult, *, moved_bytes: int = 0) -> EndpointRecord:
     """The candidate answered as it must: the endpoint's Service is about to be pointed at it."""
-    return _with_candidate(record, {"state": ReleaseState.PROMOTING, "smoke": smoke})
+    return _with_candidate(record, {"state": ReleaseState.PROMOTING, "smoke": smoke, "moved_bytes": moved_bytes})
 
 
-def promoted(record: EndpointRecord, *, rejected: Rejected | None = None) -> EndpointRecord:
+def promoted(record: EndpointRecord) -> EndpointRecord:
     """The endpoint's Service points at the candidate; the release before it stays for a while.
 
-    Args:
-        record: The record.
-        rejected: A commit that refreshes pass over from now on. One that was rejected before stays so as long as the
-            endpoint's commit stays the same.
+    A commit that was rejected before stays so as long as the endpoint's commit stays the same.
     """
     release, old = record.candidate, record.current
     if release is None:
@@ -82,13 +80,14 @@ def promoted(record: EndpointRecord, *, rejected: Rejected | None = None) -> End
     if old is not None and old.id != release.id:
         leaving = {"state": ReleaseState.RETIRING, "retire_at": later(release.spec.rollout.retire_after)}
         before.insert(0, old.model_copy(update=leaving))
+    rejecting = record.change.rejecting if record.change else None
     same_commit = old is not None and old.model.commit == release.model.commit
     return record.model_copy(
         update={
             "candidate": None,
             "current": serving,
             "previous": tuple(before[:KEPT_RELEASES]),
-            "rejected": rejected or (record.rejected if same_commit else None),
+            "rejected": rejecting or (record.rejected if same_commit else None),
         }
     )
 
@@ -117,6 +116,40 @@ def undone(record: EndpointRecord) -> EndpointRecord | None:
 def removing(record: EndpointRecord, change: Change) -> EndpointRecord:
     """The endpoint is about to be taken away with all that belongs to it."""
     return record.model_copy(update={"change": change})
+
+
+def foreseen(record: EndpointRecord) -> EndpointRecord | None:
+    """The record as it will be once what a run left was finished or undone; None if nothing will be left.
+
+    What is proved is finished, what is not is undone: the next run does it before it does anything else.
+    """
+    if record.change is not None and record.change.action == "remove":
+        return None
+    if record.candidate is None:
+        return record if record.settled else retired(record)
+    if record.candidate.state is ReleaseState.PROMOTING:
+        return retired(promoted(record))
+    return undone(record)
+
+
+def require_unchanged(seen: EndpointRecord, found: EndpointRecord | None) -> None:
+    """Raises if a run has changed the endpoint since its record was looked at.
+
+    Raises:
+        InputError: ``endpoint.changed``.
+    """
+    same = found is not None and (found.change, found.candidate, found.current) == (
+        seen.change,
+        seen.candidate,
+        seen.current,
+    )
+    if not same:
+        name = f"{seen.spec.namespace}/{seen.spec.name}"
+        raise InputError(
+            f"Endpoint {name} was changed by another run meanwhile; nothing was done.",
+            fix="Look at what it serves now (list-endpoints), and run this again if it is still wanted.",
+            code="endpoint.changed",
+        )
 
 
 def retiring(record: EndpointRecord) -> list[ReleaseRecord]:

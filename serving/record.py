@@ -135,6 +135,7 @@ class Change(BaseModel):
     Attributes:
         run: Flow run that does it.
         started_at: ISO 8601, UTC.
+        rejecting: A commit that refreshes pass over once the candidate was promoted.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -142,6 +143,7 @@ class Change(BaseModel):
     action: Literal["deploy", "refresh", "rollback", "remove"]
     run: str
     started_at: str
+    rejecting: Rejected | None = None
 
 
 class EndpointRecord(BaseModel):

@@ -94,9 +94,9 @@ def test_a_first_release_that_fails_leaves_no_endpoint() -> None:
 
 def test_a_commit_stays_rejected_until_another_is_served() -> None:
     first, second = deployed(None, release("one")), release("two", "b")
-    back = promoted(
-        begun(deployed(first, second), release("one"), DEPLOY), rejected=Rejected(commit="b", reason="", at="")
-    )
+    rollback = DEPLOY.model_copy(update={"rejecting": Rejected(commit="b" * 40, reason="", at="")})
+    back = promoted(begun(deployed(first, second), release("one"), rollback))
+    assert back.rejected == rollback.rejecting
     scaled = deployed(back, release("one", replicas=2))
     assert scaled.rejected == back.rejected
     assert deployed(scaled, release("three", "c")).rejected is None
