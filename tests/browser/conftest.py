@@ -41,7 +41,7 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site(request: pytest.FixtureRequest, chromium: str) -> Iterator[str]:
     """Address of the UI of a Prefect server with a worker, whose deployments use a sandbox's Hub, S3 and cluster."""
     if up := request.config.getoption("--site", default=None):
@@ -75,9 +75,13 @@ def serve_site(home: Path) -> Iterator[str]:
         yield prefect.url
 
 
-@pytest.fixture(scope="session")
-def browser(chromium: str) -> Iterator[Browser]:
-    """A Chromium without a window."""
+@pytest.fixture(scope="module")
+def browser(chromium: str, site: str) -> Iterator[Browser]:
+    """A Chromium without a window.
+
+    Playwright keeps an event loop running in this process, in which `asyncio.run` is refused: the servers are up before
+    it starts, and it ends with the file.
+    """
     with sync_playwright() as playwright:
         # Chromium's own sandbox needs rights that root in a container has not; only this machine's pages are opened.
         started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
