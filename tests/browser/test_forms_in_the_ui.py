@@ -8,7 +8,7 @@ from deployments.register import read
 from tests.browser.conftest import DEPLOYMENTS
 from tests.browser.ui import Ui
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 ENTRIES = {entry["name"]: entry for entry in read() if entry["name"] in DEPLOYMENTS}
 
