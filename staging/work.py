@@ -12,7 +12,7 @@ from staging.governor import Setting
 from staging.keeper import Begun
 from staging.manifest import ManifestFile
 from staging.parts import MIB
-from staging.plan import PlannedFile, Source, StagePlan
+from staging.plan import PlannedFile, Source, StagePlan, verified_digest
 from staging.reader import Reader
 from staging.retry import Cancelled
 from staging.run import Run
@@ -229,13 +229,28 @@ class Work:
                 if error is not None:
                     raise error
                 self._complete(stream)
-            except (StreamBroken, UploadGone, ContentChanged, ContentDiffers):
+            except UploadGone:
+                self._without_upload(stream)
+            except (StreamBroken, ContentChanged, ContentDiffers):
                 stream.give_up()
                 self._begin_again(stream)
         except Cancelled:
             return
         except BaseException as failed:
             self.fail(failed)
+
+    def _without_upload(self, stream: FileStream) -> None:
+        """The upload ended though this run did not end it: the run before may have had it completed as it died."""
+        planned = stream.planned
+        digest = verified_digest(self._plan.store, planned.key, planned.file)
+        stream.give_up()
+        if not digest:
+            self._begin_again(stream)
+            return
+        with self._changed:
+            if self._open.pop(stream, None) is None:
+                return  # another of its parts told so before
+        self._finish(planned, digest)
 
     def _complete(self, stream: FileStream) -> None:
         wrong = stream.mismatch()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,13 @@ def start(place: Place, prefix: str) -> subprocess.Popen[str]:
 
 
 def stored(place: Place, prefix: str) -> int:
-    """Bytes that the store holds, visible or not."""
+    """Bytes that the store holds, visible or not, once it has answered what the killed run had asked of it."""
+    while True:
+        with suppress(s3(place.store).exceptions.NoSuchUpload):  # completed between two calls: look again
+            return held_now(place, prefix)
+
+
+def held_now(place: Place, prefix: str) -> int:
     client = s3(place.store)
     objects = client.list_objects_v2(Bucket="models", Prefix=f"{prefix}/{REPO}/").get("Contents", [])
     held = sum(item["Size"] for item in objects)
