@@ -1,18 +1,14 @@
-"""Runs started as people start them: from the command line with every kind of parameter, and by a schedule."""
+"""Runs started as people start them: from the command line, with every kind of parameter."""
 
 import asyncio
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import FlowRun
-from prefect.client.schemas.schedules import IntervalSchedule
 
 from sandbox.prefect_server import PrefectServer, run_worker, serve_prefect, wait_until_healthy
 from tests.flows.conftest import GPU_CAPACITY, World, serve_world
@@ -77,22 +73,3 @@ def test_every_kind_of_parameter_from_the_command_line(running: Running) -> None
     assert run.parameters["workload"] == {"replicas": 2, "pod": {"drain_seconds": 0}}
     assert run.parameters["hub"] == {"$ref": {"block_document_slug": "hugging-face-hub/another"}}
     assert "inference" in run.tags
-
-
-def test_a_schedule_that_is_switched_on_starts_runs(running: Running) -> None:
-    async def switch_on() -> None:
-        every = IntervalSchedule(interval=timedelta(seconds=10))
-        async with get_client() as client:
-            found = await client.read_deployment_by_name("list-endpoints/list-endpoints")
-            await client.create_deployment_schedules(
-                found.id, [DeploymentScheduleCreate(schedule=every, active=True, slug="often")]
-            )
-
-    asyncio.run(switch_on())
-    deadline = time.monotonic() + 120
-    while (
-        (run := last_run("list-endpoints/list-endpoints")) is None or run.state is None or not run.state.is_completed()
-    ):
-        assert time.monotonic() < deadline, run
-        time.sleep(1.0)
-    assert run.auto_scheduled
