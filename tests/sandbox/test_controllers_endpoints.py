@@ -134,7 +134,7 @@ def test_a_pod_whose_label_changes_leaves_the_service() -> None:
             harness.change(PODS, name, lambda obj: obj["metadata"]["labels"].update(app="debug"))
 
             def without() -> Any:
-                found = [one["targetRef"]["name"] for one in slices(harness)[0]["endpoints"]]
+                found = [one["targetRef"]["name"] for one in slices(harness)[0]["endpoints"] or ()]
                 return len(found) == 1 and name not in found
 
             await eventually(without)
