@@ -43,6 +43,7 @@ class InferenceCluster(Referable, Block):
     """
 
     _required_in_schema = "namespace"
+    _secret_in_schema = ("kubeconfig.cluster_config.config.users", "aws_credentials.aws_session_token")
     _block_type_name = "Inference Cluster"
     _block_type_slug = "inference-cluster"
     _description = (
@@ -57,7 +58,7 @@ class InferenceCluster(Referable, Block):
         default=None,
         repr=False,
         title="Kubeconfig",
-        description="Way 1: saved Kubernetes credentials.",
+        description="Way 1: saved Kubernetes credentials; its users are not shown again.",
     )
     eks_cluster: str = Field(
         default="",

@@ -16,9 +16,14 @@ class Referable:
 
     _required_in_schema: ClassVar[str]
 
+    _secret_in_schema: ClassVar[tuple[str, ...]] = ()
+    """Fields that hold secrets though their type does not say so, with the names on the way to them. The server shows
+    them to nobody who does not ask for secrets, as it does with those of a secret type by itself."""
+
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         schema = handler(core_schema)
         block = handler.resolve_ref_schema(schema)
         block["required"] = sorted({*block.get("required", ()), cls._required_in_schema})
+        block["secret_fields"] = sorted({*block.get("secret_fields", ()), *cls._secret_in_schema})
         return schema

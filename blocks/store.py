@@ -25,6 +25,7 @@ class ModelStore(Referable, Block):
     """
 
     _required_in_schema = "bucket"
+    _secret_in_schema = ("credentials.aws_session_token",)
     _block_type_name = "Model Store"
     _block_type_slug = "model-store"
     _description = "S3 bucket and prefix that hold staged models, and the identity that writes them."
@@ -45,7 +46,7 @@ class ModelStore(Referable, Block):
     credentials: AwsCredentials = Field(
         default_factory=AwsCredentials,
         title="AWS credentials",
-        description="Who stages. All empty: Pod Identity, IRSA, profile or environment.",
+        description="Who stages; secrets are not shown again. All empty: Pod Identity, IRSA, profile or environment.",
     )
 
     @field_serializer("credentials", mode="wrap")

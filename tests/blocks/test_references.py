@@ -4,8 +4,12 @@ from typing import Any
 
 import jsonschema
 import pytest
+from prefect.blocks.core import Block
 from prefect.utilities.schema_tools.validation import validate
 
+from blocks.cluster import InferenceCluster
+from blocks.hub import HuggingFaceHub
+from blocks.store import ModelStore
 from flows.deploy_model import deploy_model
 
 REFERENCE = {"$ref": {"block_document_slug": "some-block/default"}}
@@ -37,3 +41,18 @@ def test_the_server_takes_a_deployments_blocks_by_reference() -> None:
     schema: dict[str, Any] = deploy_model.parameters.model_dump()
     given = {"cluster": REFERENCE, "hub": REFERENCE, "store": REFERENCE}
     validate(given, schema, raise_on_error=True, preprocess=False, ignore_required=True)
+
+
+@pytest.mark.parametrize(
+    ("block", "hidden"),
+    [
+        (InferenceCluster, "kubeconfig.cluster_config.config.users"),
+        (InferenceCluster, "aws_credentials.aws_session_token"),
+        (ModelStore, "credentials.aws_session_token"),
+        (ModelStore, "credentials.aws_secret_access_key"),
+        (HuggingFaceHub, "token"),
+    ],
+)
+def test_the_server_is_told_which_fields_it_must_not_show(block: type[Block], hidden: str) -> None:
+    """What prefect-kubernetes and prefect-aws keep as plain text, too."""
+    assert hidden in block.model_json_schema()["secret_fields"]
