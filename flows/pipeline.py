@@ -16,6 +16,7 @@ from flows.parameters import SmokeOptions, smoke_expectation
 from kube.connect import Cluster
 from kube.lease import HeldLease
 from serving.errors import InferenceError, RolloutError, SmokeTestError
+from serving.frameworks.nim import pinned as pinned_by_image
 from serving.frameworks.workload import Manifest
 from serving.lifecycle import begun, now, promoted, retired
 from serving.models import PinnedModel, StagedFile, StagedModel
@@ -23,9 +24,10 @@ from serving.record import Change, EndpointRecord, Rejected, ReleaseRecord, Smok
 from serving.release import Release, release_of
 from serving.rendering import render
 from serving.smoke import SmokeExpectation, SmokeReport
-from serving.spec import EndpointSpec, WeightsSource
+from serving.spec import EndpointSpec, Framework, WeightsSource
 from staging.plan import StagePlan
 from tasks.apply import Changes, apply_workload, try_workload
+from tasks.fit import check_fit
 from tasks.preflight import preflight
 from tasks.record import one_writer, read_record
 from tasks.release import bringing_run, current_release, promote, remove_release, retire_others
@@ -105,8 +107,8 @@ async def deploy_endpoint(
     """Takes the spec's model to a live, verified endpoint.
 
     Everything that can be refused is looked at first, at the same time: the Hub (revision, access), the store (write
-    access), the cluster (namespace, permissions, accelerators). Only then does anything change, by one run at a time:
-    another that changes this endpoint is waited for.
+    access), the cluster (namespace, permissions, accelerators), and whether the model fits. Only then does anything
+    change, by one run at a time: another that changes this endpoint is waited for.
 
     Args:
         spec: What the endpoint is to be.
@@ -124,8 +126,7 @@ async def deploy_endpoint(
         cluster = await asyncio.to_thread(target.cluster.connect)
         try:
             clock = _Clock()
-            checks = all_of(_look_at_model(spec, target, pinned), preflight(spec, cluster), describe_deploy(spec))
-            model, *_ = await clock.time("check", checks)
+            model = await clock.time("check", _check(spec, target, pinned, cluster))
             await describe_deploy(spec, model.pinned)
             if dry_run:
                 return await _dry_run(spec, model, cluster, clock)
@@ -242,7 +243,18 @@ async def _switch(
     await retire_others(spec, release, manifests, cluster)
 
 
+async def _check(spec: EndpointSpec, target: Target, pinned: PinnedModel | None, cluster: Cluster) -> _Model:
+    looks = _look_at_model(spec, target, pinned), preflight(spec, cluster), describe_deploy(spec)
+    model: _Model = (await all_of(*looks))[0]
+    staged = _as_planned(model)
+    manifests = render(spec, staged, release_of(spec, model.pinned, staged))
+    await check_fit(spec, model.pinned, model.plan, manifests, target.hub.access(), cluster)
+    return model
+
+
 async def _look_at_model(spec: EndpointSpec, target: Target, pinned: PinnedModel | None) -> _Model:
+    if spec.framework is Framework.NIM:
+        return _Model(pinned_by_image(spec), None)
     known = _given(pinned) if pinned else pin_model(spec.model, target.hub)
     if spec.weights is WeightsSource.HUB:
         return _Model(await known, None)
@@ -251,10 +263,14 @@ async def _look_at_model(spec: EndpointSpec, target: Target, pinned: PinnedModel
 
 
 async def _dry_run(spec: EndpointSpec, model: _Model, cluster: Cluster, clock: _Clock) -> DeployReport:
-    staged = (model.plan.staged or _as_if_staged(model.plan)) if model.plan else None
+    staged = _as_planned(model)
     manifests = render(spec, staged, release_of(spec, model.pinned, staged))
     changes = await clock.time("dry run", try_workload(manifests, cluster))
     return DeployReport(record=None, moved_bytes=0, changed=changes.changed, diff=changes.diff, seconds=clock.seconds)
+
+
+def _as_planned(model: _Model) -> StagedModel | None:
+    return (model.plan.staged or _as_if_staged(model.plan)) if model.plan else None
 
 
 def _as_if_staged(plan: StagePlan) -> StagedModel:

@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from kube.autoscalers import adds_nodes
 from kube.connect import Cluster
 from kube.discovery import ApiResource, find_kind, has_kind
 from kube.logs import fetch_logs
-from kube.read import get, list_at
+from kube.read import list_at
 from kube.redact import redact_object, redact_text
 from kube.transport import Query
 from serving.errors import ClusterError
@@ -138,13 +139,8 @@ class _Reading:
             return {"status": reply.status, "body": reply.body.decode(errors="replace")}
 
     def adds_nodes(self) -> bool:
-        """Whether something adds nodes for pods that wait: Karpenter (EKS Auto Mode too) or the cluster autoscaler."""
-        if has_kind(self._cluster, "karpenter.sh/v1", "NodePool"):
-            return True
-        try:
-            return get(self._cluster, "v1", "ConfigMap", "cluster-autoscaler-status", "kube-system") is not None
-        except ClusterError:
-            return False
+        """Whether something adds nodes for pods that wait."""
+        return adds_nodes(self._cluster)
 
 
 def _mine(everything: Mapping[ApiResource, list[Object]], chosen: set[str]) -> dict[str, list[Object]]:

@@ -1,77 +1,55 @@
 """Will the model fit? Weights and cache against the accelerators' memory, before any of them is rented.
 
-An estimate, on the side of caution for what is known: the bytes of the weights, the size of the cache from the model's
-``config.json``, and an allowance for activations. It says no only where the engine itself would.
+The estimate is what the engine needs at the very least, so it says no only where the engine itself would. Where it
+cannot know (an architecture, an instance type, an argument that moves memory elsewhere), it says nothing.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from serving.frameworks.groups import group_size
+from serving.frameworks.images import engine_image
 from serving.frameworks.vllm import default_tensor_parallel_size
 from serving.instances import InstanceType, instance_types
-from serving.models import StagedFile
 from serving.preflight import Finding
 from serving.quantities import GIB, human
+from serving.shape import ModelShape
 from serving.spec import VLLM_BASED, Accelerator, EndpointSpec, Framework
 
-ACTIVATIONS = int(1.5 * GIB)
-"""Bytes per accelerator for activations, kernels and captured graphs. vLLM's own profile of 1B to 70B models at its
-default batch sizes lies between 0.5 and 3 GiB."""
+ACTIVATIONS = GIB // 2
+"""Bytes per accelerator for activations, kernels and captured graphs: the least of what vLLM's own profile shows for
+models of 1B to 70B (0.5 to 3 GiB at its default batch sizes)."""
 
-DEFAULT_UTILIZATION = 0.9
-"""vLLM's default of gpu_memory_utilization."""
+_UTILIZATION = 0.92
+_EARLIER_UTILIZATION = 0.9
+_UTILIZATION_RAISED: tuple[int, ...] = (0, 20)
+"""vLLM's default of gpu_memory_utilization: 0.9 up to 0.19, 0.92 in 0.24; the larger one wherever it is not known."""
 
-_BYTES = {"float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
+_ANOTHER_SHAPE = "--hf-overrides"
+_MOVES_MEMORY = (
+    "--cpu-offload",
+    "--offload",
+    "--data-parallel",
+    "--decode-context-parallel",
+    "--prefill-context-parallel",
+    "--kv-cache-memory-bytes",
+    "--num-gpu-blocks-override",
+)
 _LENGTH_STEP = 256
 
 
 @dataclass(frozen=True)
-class ModelShape:
-    """What of a model's ``config.json`` decides the size of its cache.
+class Model:
+    """A model, as far as its fit is concerned.
 
     Attributes:
-        heads: Attention heads; the tensor parallel size must divide them.
-        cache_values: Numbers that the cache keeps per token and layer for one key-value head, keys and values.
-        kv_heads: Key-value heads; 1 where the cache is shared by all heads (multi-head latent attention).
-        shareable: Whether tensor parallel ranks share the cache out by head.
-        longest: Longest sequence that the model allows; 0 if it does not say.
-        dtype: Data type of weights and cache.
+        weight_bytes: Bytes of the files that an engine loads.
+        shape: None: not a transformer that is known.
     """
 
-    layers: int
-    heads: int
-    kv_heads: int
-    cache_values: int
-    shareable: bool
-    longest: int
-    dtype: str
-
-    @classmethod
-    def read(cls, config: Mapping[str, Any]) -> "ModelShape | None":
-        """Reads a ``config.json``; None if it does not describe a transformer that is known."""
-        text = config.get("text_config") or config.get("llm_config") or config
-        layers, heads = _integer(text, "num_hidden_layers", "n_layer"), _integer(text, "num_attention_heads", "n_head")
-        hidden = _integer(text, "hidden_size", "n_embd")
-        if not layers or not heads:
-            return None
-        dtype = str(text.get("torch_dtype") or text.get("dtype") or config.get("torch_dtype") or "bfloat16")
-        longest = _integer(text, "max_position_embeddings", "n_positions")
-        if latent := _integer(text, "kv_lora_rank"):
-            values = latent + _integer(text, "qk_rope_head_dim")
-            return cls(layers, heads, 1, values, False, longest, dtype)
-        head_dim = _integer(text, "head_dim") or (hidden // heads if hidden else 0)
-        if not head_dim:
-            return None
-        kv_heads = _integer(text, "num_key_value_heads") or heads
-        return cls(layers, heads, kv_heads, 2 * head_dim, True, longest, dtype)
-
-    def cache_bytes_per_token(self, tensor_parallel_size: int, pipeline_parallel_size: int, dtype: str = "") -> int:
-        """Returns the cache's bytes per token on one accelerator."""
-        heads = max(1, -(-self.kv_heads // tensor_parallel_size)) if self.shareable else 1
-        layers = -(-self.layers // pipeline_parallel_size)
-        return layers * heads * self.cache_values * _BYTES.get(dtype or self.dtype, 2)
+    weight_bytes: int
+    shape: ModelShape | None
 
 
 @dataclass(frozen=True)
@@ -101,46 +79,72 @@ class Fit:
         return self.needed <= self.available
 
 
-def findings(spec: EndpointSpec, weight_bytes: int, config: Mapping[str, Any] | None) -> list[Finding]:
-    """Returns why the model cannot run with these settings on this instance type.
+def findings(spec: EndpointSpec, model: Model, instances: Sequence[InstanceType] | None = None) -> list[Finding]:
+    """Returns why the model cannot run with these settings.
 
     Args:
         spec: The endpoint.
-        weight_bytes: Bytes of the weights that the engine loads.
-        config: The model's ``config.json``; None if it is not known.
+        model: The model.
+        instances: Instance types that its pods may land on; by default the one that the spec names.
     """
-    if spec.framework not in VLLM_BASED or spec.accelerator is Accelerator.CPU:
+    if spec.framework not in VLLM_BASED or spec.accelerator is Accelerator.CPU or model.shape is None:
         return []
-    shape = ModelShape.read(config) if config else None
-    found = list(_heads(spec, shape))
-    if found:
+    given = [argument.replace("_", "-") for argument in spec.engine.extra_args]
+    if any(argument.startswith(_ANOTHER_SHAPE) for argument in given):
+        return []
+    found = list(_heads(spec, model.shape))
+    moved = any(argument.startswith(_MOVES_MEMORY) for argument in given)
+    if moved or not model.weight_bytes or any(finding.fatal for finding in found):
         return found
-    instance = instance_types().get(spec.instance_type)
-    if instance is None or instance.accelerator is not spec.accelerator:
-        return []
-    estimate = estimate_fit(spec, weight_bytes, shape, instance)
-    return [] if estimate.fits else [_too_small(spec, weight_bytes, shape, instance, estimate)]
+    if instances is None:
+        instances = named_instance(spec)
+    suited = [entry for entry in instances if entry.accelerator is spec.accelerator]
+    estimates = [(estimate_fit(spec, model, entry), entry) for entry in suited]
+    if estimates and not any(estimate.fits for estimate, _ in estimates):
+        estimate, instance = max(estimates, key=lambda pair: pair[0].available)
+        found.append(_too_small(spec, model, instance, estimate))
+    return found
 
 
-def estimate_fit(spec: EndpointSpec, weight_bytes: int, shape: ModelShape | None, instance: InstanceType) -> Fit:
+def named_instance(spec: EndpointSpec) -> list[InstanceType]:
+    """Returns the instance type that the spec names, if it is known."""
+    known = instance_types().get(spec.instance_type)
+    return [known] if known else []
+
+
+def estimate_fit(spec: EndpointSpec, model: Model, instance: InstanceType) -> Fit:
     """Returns the estimate for one accelerator of the instance type.
 
-    A GPU engine needs the cache of one request of full length at least; a Neuron engine lays out the cache of all its
-    `max_num_seqs` requests beforehand.
+    A GPU engine needs the cache of one request of full length at least; a Neuron engine of vLLM 0.9 lays out the cache
+    of all its `max_num_seqs` requests beforehand.
     """
     tensor, pipeline, ranks = _parallel(spec)
-    length = spec.engine.max_model_len or (shape.longest if shape else 0)
-    requests = (spec.engine.max_num_seqs or 1) if spec.accelerator is Accelerator.NEURON else 1
-    per_token = shape.cache_bytes_per_token(tensor, pipeline, spec.engine.kv_cache_dtype or "") if shape else 0
-    ranks_per_device = -(-ranks // (spec.resources.accelerators * _pods(spec)))
-    cache = per_token * length * requests * ranks_per_device
-    utilization = spec.engine.gpu_memory_utilization or DEFAULT_UTILIZATION
+    shape, engine = model.shape, spec.engine
+    length = engine.max_model_len or (shape.longest if shape else 0)
+    per_token = shape.cache_bytes_per_token(tensor, pipeline, engine.kv_cache_dtype or "") if shape else 0
+    per_device = -(-ranks // (spec.resources.accelerators * _pods(spec)))
+    factor = shape.weight_factor(engine.dtype or "", engine.quantization or "") if shape else 0
     return Fit(
-        weights=weight_bytes * ranks_per_device // ranks,
-        cache=cache,
-        available=int(instance.accelerator_bytes * utilization),
+        weights=int(model.weight_bytes * factor) * per_device // ranks,
+        cache=per_token * length * _requests_laid_out(spec) * per_device,
+        available=int(instance.accelerator_bytes * _utilization(spec)),
         length=length,
     )
+
+
+def _requests_laid_out(spec: EndpointSpec) -> int:
+    version = engine_image(spec.image).version
+    whole = spec.accelerator is Accelerator.NEURON and (0, 9) <= version < (0, 10)
+    return (spec.engine.max_num_seqs or 1) if whole and not spec.engine.enable_prefix_caching else 1
+
+
+def _utilization(spec: EndpointSpec) -> float:
+    """What the engine may use of a GPU; on Neuron it heeds no such share."""
+    if spec.accelerator is Accelerator.NEURON:
+        return 1.0
+    version = engine_image(spec.image).version
+    earlier = bool(version) and version < _UTILIZATION_RAISED and spec.framework is not Framework.RAY_VLLM
+    return spec.engine.gpu_memory_utilization or (_EARLIER_UTILIZATION if earlier else _UTILIZATION)
 
 
 def _pods(spec: EndpointSpec) -> int:
@@ -154,38 +158,33 @@ def _parallel(spec: EndpointSpec) -> tuple[int, int, int]:
     return tensor, pipeline, tensor * pipeline
 
 
-def _heads(spec: EndpointSpec, shape: ModelShape | None) -> Iterator[Finding]:
+def _heads(spec: EndpointSpec, shape: ModelShape) -> Iterator[Finding]:
+    """The heads must divide, vLLM insists on it. Neuron's own model code pads them instead, so there it is a note."""
     tensor = _parallel(spec)[0]
-    if shape is None or shape.heads % tensor == 0:
+    if shape.heads % tensor == 0:
         return
     allowed = [size for size in range(1, tensor + 1) if shape.heads % size == 0]
     yield Finding(
-        True,
+        spec.accelerator is Accelerator.GPU,
         "fit.tensor-parallel",
         f"engine.tensor_parallel_size is {tensor}, and the model's {shape.heads} attention heads do not divide by it.",
         f"Set engine.tensor_parallel_size to one of {', '.join(map(str, allowed))}.",
     )
 
 
-def _too_small(
-    spec: EndpointSpec, weight_bytes: int, shape: ModelShape | None, instance: InstanceType, estimate: Fit
-) -> Finding:
-    chip = f"{instance.chip} of {spec.instance_type}"
+def _too_small(spec: EndpointSpec, model: Model, instance: InstanceType, estimate: Fit) -> Finding:
     parts = f"{human(estimate.weights)} weights, {human(ACTIVATIONS)} activations"
     if estimate.cache:
         parts += f", {human(estimate.cache)} cache for {estimate.length} tokens"
     message = (
-        f"{spec.model.repo_id} needs about {human(estimate.needed)} on each {chip} ({parts}); the engine may use "
-        f"{human(estimate.available)}."
+        f"{spec.model.repo_id} needs at least {human(estimate.needed)} on each {instance.chip} of {instance.name} "
+        f"({parts}); the engine may use {human(estimate.available)}."
     )
-    fixes = [*_fixes(spec, weight_bytes, shape, instance, estimate), "use a quantized or smaller model"]
-    fix = ", or ".join(fixes)
+    fix = ", or ".join([*_fixes(spec, model, instance, estimate), "use a quantized or smaller model"])
     return Finding(True, "fit.memory", message, f"{fix[0].upper()}{fix[1:]}.")
 
 
-def _fixes(
-    spec: EndpointSpec, weight_bytes: int, shape: ModelShape | None, instance: InstanceType, estimate: Fit
-) -> Iterator[str]:
+def _fixes(spec: EndpointSpec, model: Model, instance: InstanceType, estimate: Fit) -> Iterator[str]:
     """Yields the smallest change of a setting that fits, and the smallest instance type that does."""
     left = estimate.available - estimate.weights - ACTIVATIONS
     if estimate.cache and left > 0:
@@ -193,26 +192,27 @@ def _fixes(
         if length:
             yield f"set engine.max_model_len to at most {length}"
     for devices in range(spec.resources.accelerators + 1, instance.accelerators + 1):
-        wider = _with_devices(spec, devices, shape, instance)
-        if estimate_fit(wider, weight_bytes, shape, instance).fits:
+        wider = _with_devices(spec, model, devices, instance)
+        if estimate_fit(wider, model, instance).fits:
             tensor = wider.engine.tensor_parallel_size
             yield f"set resources.accelerators to {devices} and engine.tensor_parallel_size to {tensor}"
             break
-    if smallest := smallest_instance(spec, weight_bytes, shape):
-        yield f"use instance_type {smallest.name} with all of its {smallest.accelerators} {smallest.chip}"
+    if smallest := smallest_instance(spec, model):
+        chips = f"all of its {smallest.accelerators} {smallest.chip}" if smallest.accelerators > 1 else smallest.chip
+        yield f"use instance_type {smallest.name} with {chips}"
 
 
-def smallest_instance(spec: EndpointSpec, weight_bytes: int, shape: ModelShape | None) -> InstanceType | None:
+def smallest_instance(spec: EndpointSpec, model: Model) -> InstanceType | None:
     """Returns the instance type with the least accelerator memory that holds the model with all its accelerators."""
     candidates = [entry for entry in instance_types().values() if entry.accelerator is spec.accelerator]
     for entry in sorted(candidates, key=lambda e: (e.accelerators * e.accelerator_memory, e.vcpu, e.memory)):
-        wider = _with_devices(spec, entry.accelerators, shape, entry)
-        if estimate_fit(wider, weight_bytes, shape, entry).fits:
+        wider = _with_devices(spec, model, entry.accelerators, entry)
+        if estimate_fit(wider, model, entry).fits:
             return entry
     return None
 
 
-def _with_devices(spec: EndpointSpec, devices: int, shape: ModelShape | None, instance: InstanceType) -> EndpointSpec:
+def _with_devices(spec: EndpointSpec, model: Model, devices: int, instance: InstanceType) -> EndpointSpec:
     """Returns the endpoint with so many devices per pod, as many of them as the heads allow at work."""
     update = {
         "instance_type": instance.name,
@@ -221,17 +221,20 @@ def _with_devices(spec: EndpointSpec, devices: int, shape: ModelShape | None, in
     }
     wider = spec.model_copy(update=update)
     most = _parallel(wider)[0]
-    tensor = next((size for size in range(most, 0, -1) if shape is None or shape.heads % size == 0), 1)
+    heads = model.shape.heads if model.shape else 0
+    tensor = next((size for size in range(most, 0, -1) if heads % size == 0), 1)
     engine = wider.engine.model_copy(update={"tensor_parallel_size": tensor})
     return wider.model_copy(update={"engine": engine})
 
 
-def weight_bytes_of(files: Iterable[StagedFile]) -> int:
+def weight_bytes_of(sizes: Mapping[str, int]) -> int:
     """Returns the bytes that an engine loads of a repository's files: safetensors, else PyTorch files, else GGUF.
 
     Files that repeat the same weights in another form (``original/``, ``consolidated…``) do not count.
+
+    Args:
+        sizes: Bytes of each file, by its path.
     """
-    sizes = {file.path: file.size for file in files}
     for ending in (".safetensors", ".bin", ".pt", ".pth", ".gguf"):
         found = {path: size for path, size in sizes.items() if path.endswith(ending)}
         plain = {path: size for path, size in found.items() if "/" not in path and "consolidated" not in path}
@@ -240,9 +243,6 @@ def weight_bytes_of(files: Iterable[StagedFile]) -> int:
     return 0
 
 
-def _integer(config: Mapping[str, Any], *names: str) -> int:
-    for name in names:
-        value = config.get(name)
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-    return 0
+def read_model(sizes: Mapping[str, int], config: Mapping[str, Any] | None) -> Model:
+    """Returns a model from its files' sizes and its ``config.json``; None for one that has none."""
+    return Model(weight_bytes_of(sizes), ModelShape.read(config) if config else None)

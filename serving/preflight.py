@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from serving import nodes as node_rules
@@ -9,7 +10,7 @@ from serving.errors import InferenceError, PreflightError
 from serving.frameworks.defaults import default_image
 from serving.frameworks.resources import INSTANCE_TYPE_LABEL, node_selector, tolerations
 from serving.nodes import number
-from serving.quantities import parse
+from serving.quantities import human, parse
 from serving.snapshot import Object, name_of
 from serving.spec import Accelerator, EndpointSpec
 
@@ -52,28 +53,80 @@ class Finding:
     fix: str = ""
 
 
-def capacity_findings(
-    spec: EndpointSpec, nodes: Sequence[Object], *, node_pools: Sequence[Object] = (), node_autoscaler: bool = False
-) -> list[Finding]:
+def capacity_findings(spec: EndpointSpec, nodes: Sequence[Object], *, node_autoscaler: bool = False) -> list[Finding]:
     """Returns what keeps the endpoint's pods from finding a node.
 
-    Where something adds nodes (Karpenter NodePools, or the caller knows of another autoscaler), it is a note: the node
-    may come.
+    Where something adds nodes, it is a note: the node may come.
 
     Args:
         spec: The endpoint.
         nodes: All nodes.
-        node_pools: Karpenter's NodePool objects.
-        node_autoscaler: Whether another autoscaler adds nodes.
+        node_autoscaler: Whether something adds nodes for pods that wait.
     """
-    may_come = bool(node_pools) or node_autoscaler
     found = next(_capacity(spec, nodes), None)
     if found is None:
         return []
-    if not may_come:
+    if not node_autoscaler:
         return [found]
     note = f"{found.message} A node autoscaler is there and may add one."
     return [Finding(False, found.code, note, found.fix)]
+
+
+def room_findings(
+    spec: EndpointSpec, manifests: Sequence[Mapping[str, Any]], nodes: Sequence[Object], *, may_come: bool
+) -> list[Finding]:
+    """Returns what no node has room for of what the model's size makes the pods ask for: disk, and memory on cpu.
+
+    Args:
+        spec: The endpoint.
+        manifests: What is to be applied, rendered for the model as it is.
+        nodes: All nodes.
+        may_come: Whether something adds nodes: then it is a note.
+    """
+    found: dict[str, Finding] = {}
+    for pod in pod_specs(manifests):
+        asked = node_rules.requests(pod)
+        for resource in ("ephemeral-storage", *(() if spec.resources.memory else ("memory",))):
+            wanted = asked.get(resource, Decimal(0))
+            suited = [node for node in nodes if not node_rules.unmet_selector(node, pod)]
+            offered = {name_of(node): node_rules.allocatable(node, resource) for node in suited}
+            if not offered or not any(offered.values()) or max(offered.values()) >= wanted:
+                continue
+            best = max(offered, key=lambda name: offered[name])
+            what = "disk (ephemeral-storage)" if resource == "ephemeral-storage" else resource
+            message = (
+                f"Endpoint {spec.name}'s pods need {human(int(wanted))} of {what} for {spec.model.repo_id}, the "
+                f"largest node that they may run on ({best}) offers {human(int(offered[best]))}."
+            )
+            if may_come:
+                message += " A node autoscaler is there and may add one."
+            found.setdefault(resource, Finding(not may_come, f"nodes.too-little-{resource}", message, _ROOM[resource]))
+    return list(found.values())
+
+
+_ROOM = {
+    "ephemeral-storage": "Use weights=stream or weights=mount, which need no disk, or nodes whose local NVMe is for "
+    "pods (Karpenter: instanceStorePolicy RAID0) or with a larger root volume.",
+    "memory": "Use nodes with more memory, or a smaller model.",
+}
+
+
+def pod_specs(manifests: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Yields the specs of all pods that the manifests make, whatever kind makes them."""
+    for manifest in manifests:
+        yield from _pod_specs(manifest.get("spec"))
+
+
+def _pod_specs(part: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(part, Mapping):
+        if isinstance(part.get("containers"), list):
+            yield part
+            return
+        for inner in part.values():
+            yield from _pod_specs(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            yield from _pod_specs(inner)
 
 
 def require(findings: Sequence[Finding]) -> None:

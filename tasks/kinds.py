@@ -52,6 +52,8 @@ def workload_kind(spec: EndpointSpec) -> Kind:
 def kinds_of(spec: EndpointSpec) -> tuple[Kind, ...]:
     """Returns the kinds that the endpoint's own releases consist of."""
     kinds: list[Kind] = [workload_kind(spec), *COMMON, *shared_kinds(spec)]
+    if _by_operator(spec):
+        kinds.append(NIM_CACHE)
     if spec.autoscaling is not None:
         kinds.append(SCALERS[spec.autoscaling.by])
     if spec.pod.monitor:
@@ -62,12 +64,13 @@ def kinds_of(spec: EndpointSpec) -> tuple[Kind, ...]:
 
 
 def shared_kinds(spec: EndpointSpec) -> tuple[Kind, ...]:
-    """Returns the kinds whose objects releases of the endpoint share: NIM's cache, which outlives a release."""
-    if _by_operator(spec):
-        return (NIM_CACHE,)
-    if spec.framework is Framework.NIM and (spec.nim or NimOptions()).storage_class:
-        return (CLAIM,)
-    return ()
+    """Returns the kinds whose objects releases of the endpoint share: NIM's cache, which outlives a release.
+
+    It does where many nodes can mount it; else each release has its own.
+    """
+    if spec.framework is not Framework.NIM or not (spec.nim or NimOptions()).storage_class:
+        return ()
+    return (NIM_CACHE,) if _by_operator(spec) else (CLAIM,)
 
 
 def _by_operator(spec: EndpointSpec) -> bool:

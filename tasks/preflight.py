@@ -9,9 +9,10 @@ from prefect.cache_policies import NO_CACHE
 
 from kube.access import Permission, denied, missing_rights
 from kube.apply import apply_all
+from kube.autoscalers import adds_nodes
 from kube.connect import Cluster
 from kube.discovery import has_kind
-from kube.read import ALL_NAMESPACES, get, list_
+from kube.read import get
 from serving.errors import ClusterError, InferenceError, PreflightError
 from serving.frameworks.workload import Manifest
 from serving.models import PinnedModel, StagedFile, StagedModel
@@ -108,7 +109,7 @@ def _capacity(spec: EndpointSpec, cluster: Cluster) -> Iterator[Finding]:
         message = "These credentials may not list nodes: whether the accelerator is there was not checked."
         yield Finding(False, "nodes.unknown", message, Permission("list", "", "nodes", "").error().fix)
         return
-    yield from capacity_findings(spec, nodes, node_pools=_node_pools(cluster))
+    yield from capacity_findings(spec, nodes, node_autoscaler=adds_nodes(cluster))
 
 
 def wishes(spec: EndpointSpec) -> Iterator[Permission]:
@@ -137,13 +138,6 @@ def _out_of_sight(spec: EndpointSpec, cluster: Cluster) -> Iterator[Finding]:
         may_not = error.what.partition(": ")[2]
         message = f"{may_not[:1].upper()}{may_not[1:]} The run goes on, and explains failures less well."
         yield Finding(False, "preflight.out_of_sight", message, error.fix)
-
-
-def _node_pools(cluster: Cluster) -> list[dict[str, object]]:
-    try:
-        return list_(cluster, *NODE_POOL, ALL_NAMESPACES)
-    except ClusterError:
-        return []  # not installed, or not ours to see
 
 
 def _missing_objects(spec: EndpointSpec, cluster: Cluster) -> Iterator[ClusterError]:

@@ -15,6 +15,7 @@ from kube.read import ALL_NAMESPACES
 from serving.errors import InferenceError
 from serving.models import COMMIT, ModelSource, PinnedModel
 from serving.record import EndpointRecord, Rejected, to_manifest
+from serving.spec import EndpointSpec, Framework
 from staging.hub import HubAccess, pin
 from tasks.record import read_record, read_records
 
@@ -53,7 +54,7 @@ async def find_outdated(namespace: str, cluster: InferenceCluster, hub: HuggingF
             return read_records(namespace or ALL_NAMESPACES, connection)
 
     records = [one for one in await asyncio.to_thread(read) if repo_id in ("", one.spec.model.repo_id)]
-    followed = {record.spec.model for record in records if not COMMIT.match(record.spec.model.revision)}
+    followed = {record.spec.model for record in records if follows_a_branch(record.spec)}
     newest = await newest_commits(sorted(followed, key=str), hub.access())
     found = compare(records, newest)
     get_run_logger().info(
@@ -87,7 +88,7 @@ def compare(records: Sequence[EndpointRecord], newest: dict[ModelSource, PinnedM
     found = Outdated()
     for record in records:
         name = f"{record.spec.namespace}/{record.spec.name}"
-        known = newest.get(record.spec.model)
+        known = newest.get(record.spec.model) if follows_a_branch(record.spec) else None
         if isinstance(known, InferenceError):
             found.unknown[name] = str(known)
         elif (
@@ -100,6 +101,11 @@ def compare(records: Sequence[EndpointRecord], newest: dict[ModelSource, PinnedM
         else:
             found.outdated.append((record, known))
     return found
+
+
+def follows_a_branch(spec: EndpointSpec) -> bool:
+    """Whether new commits of its model's repository concern the endpoint: a NIM's model is its image's."""
+    return spec.framework is not Framework.NIM and not COMMIT.match(spec.model.revision)
 
 
 @task(name="reject-commit", task_run_name="reject-commit", cache_policy=NO_CACHE)

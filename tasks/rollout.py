@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from kube.autoscalers import adds_nodes
 from kube.connect import Cluster
 from kube.read import ALL_NAMESPACES, list_
 from kube.snapshot import collect
@@ -121,7 +122,7 @@ def wait_for_rollout(
     unsynced = len(targets)
     last: Readiness | None = None
     looked_into: Diagnosis | None = None
-    autoscaler = node_autoscaler_present(cluster)
+    autoscaler = adds_nodes(cluster)
     with closing(watch(cluster, targets, deadline=deadline, stop=stop)) as changes:
         for event in changes:
             observed.take(event)
@@ -144,14 +145,6 @@ def wait_for_rollout(
     if stop.is_set():
         raise RolloutError(f"Waiting for {_named(workload)} was ended.")
     raise _too_late(cluster, workload, observed, last, timeout_seconds)
-
-
-def node_autoscaler_present(cluster: Cluster) -> bool:
-    """Whether something adds nodes for waiting pods: Karpenter or EKS Auto Mode, told by their node pools."""
-    try:
-        return bool(list_(cluster, "karpenter.sh/v1", "NodePool", ALL_NAMESPACES))
-    except ClusterError:
-        return False  # not installed, or not ours to see
 
 
 def _confirmed(cluster: Cluster, namespace: str, observed: Observed) -> Diagnosis | None:

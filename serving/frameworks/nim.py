@@ -12,7 +12,7 @@ from serving.frameworks.probes import http_probes, load_seconds
 from serving.frameworks.scaling import scaler
 from serving.frameworks.weights import Weights, hub_token, weights_for
 from serving.frameworks.workload import Manifest, deployment, disruption_budget, service
-from serving.models import StagedModel
+from serving.models import PinnedModel, StagedModel
 from serving.options import NimOptions
 from serving.release import Release
 from serving.spec import EndpointSpec
@@ -22,6 +22,16 @@ _USER = 1000
 _KEY = "NGC_API_KEY"
 _PORT = 8000
 READY, LIVE = "/v1/health/ready", "/v1/health/live"
+
+
+def pinned(spec: EndpointSpec) -> PinnedModel:
+    """Returns what a NIM serves: its model is the image's, of the Hub it knows nothing.
+
+    In place of a commit stands the image's digest, or that of its reference: another image is another model.
+    """
+    _, found, digest = spec.image.partition("@sha256:")
+    commit = digest if found else sha256(spec.image.encode()).hexdigest()
+    return PinnedModel(repo_id=spec.model.repo_id, revision=spec.model.revision, commit=commit[:40])
 
 
 def render(spec: EndpointSpec, staged: StagedModel | None, release: Release) -> list[Manifest]:

@@ -6,7 +6,7 @@ import pytest
 from serving.catalog import Overrides, get_preset, resolve
 from serving.errors import PreflightError
 from serving.models import StagedModel
-from serving.preflight import Finding, capacity_findings, needed_permissions, plural, require
+from serving.preflight import Finding, capacity_findings, needed_permissions, plural, require, room_findings
 from serving.release import release_of
 from serving.rendering import render
 from serving.spec import EndpointSpec
@@ -76,13 +76,29 @@ def test_a_cluster_that_cannot_take_the_pods_says_why(
 
 
 def test_where_nodes_can_be_added_it_is_a_note() -> None:
-    pool = {"kind": "NodePool", "metadata": {"name": "gpu"}}
-    for found in (
-        capacity_findings(spec(), [node()], node_pools=[pool]),
-        capacity_findings(spec(), [node()], node_autoscaler=True),
-    ):
-        assert [finding.fatal for finding in found] == [False]
-        require(found)
+    found = capacity_findings(spec(), [node()], node_autoscaler=True)
+    assert [finding.fatal for finding in found] == [False]
+    require(found)
+
+
+def test_a_model_that_no_nodes_disk_holds_is_refused_before_it_travels(
+    make_staged: Callable[..., StagedModel],
+) -> None:
+    def found(gigabytes: int, disk: str, may_come: bool = False, **parameters: Any) -> list[Finding]:
+        endpoint = spec(weights="sync", **parameters)
+        staged = make_staged(total_bytes=gigabytes * 10**9)
+        manifests = render(endpoint, staged, release_of(endpoint, staged.model, staged))
+        there = node(gpus=1)
+        there["status"]["allocatable"] |= {"ephemeral-storage": disk} if disk else {}
+        return room_findings(endpoint, manifests, [there], may_come=may_come)
+
+    assert found(16, "80Gi") == []
+    assert found(160, "") == []  # nodes that do not say
+    (finding,) = found(160, "80Gi")
+    assert (finding.fatal, finding.code) == (True, "nodes.too-little-ephemeral-storage")
+    assert "needs" not in finding.fix
+    assert "weights=stream" in finding.fix
+    assert [one.fatal for one in found(160, "80Gi", may_come=True)] == [False]
 
 
 def test_every_problem_is_raised_at_once() -> None:
