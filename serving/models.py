@@ -12,7 +12,10 @@ MANIFEST_NAME = ".staged-model.json"
 """Name of the manifest object inside a staged model's prefix. Written last: no manifest, no model."""
 
 RepoId = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}$", strip_whitespace=True)
+    str,
+    StringConstraints(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9][A-Za-z0-9_.-]{0,95}$", strip_whitespace=True
+    ),
 ]
 """``organization/name``, as the Hub spells it."""
 

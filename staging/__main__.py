@@ -2,6 +2,10 @@
 
 import sys
 
-from staging.cli import main
+# Where another package has brought pyOpenSSL, botocore imports it only to find Python's own SSLContext in it: 12 MiB
+# that are not needed here.
+sys.modules.setdefault("urllib3.contrib.pyopenssl", None)  # type: ignore[arg-type]
+
+from staging.cli import main  # noqa: E402
 
 sys.exit(main())

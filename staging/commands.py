@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -200,11 +201,24 @@ def _source(options: argparse.Namespace) -> ModelSource:
 
 
 def _hub(options: argparse.Namespace) -> HubAccess:
-    from huggingface_hub import get_token
     from pydantic import SecretStr
 
-    token = get_token()
+    token = _token()
     return HubAccess(options.hub.rstrip("/"), SecretStr(token) if token else None)
+
+
+def _token() -> str | None:
+    """The Hub token as `hf` finds it; huggingface_hub is asked only if the environment does not have it plainly."""
+    named = (os.environ.get("HF_TOKEN", "") or os.environ.get("HUGGING_FACE_HUB_TOKEN", "")).strip()
+    if named and not os.environ.get("HF_OIDC_RESOURCE"):
+        return named
+    home = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface")
+    kept = Path(os.environ.get("HF_TOKEN_PATH") or home / "token").expanduser()
+    if not kept.exists() and not os.environ.get("HF_OIDC_RESOURCE"):
+        return None
+    from huggingface_hub import get_token
+
+    return get_token()
 
 
 def _store(options: argparse.Namespace) -> StoreAccess:

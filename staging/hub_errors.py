@@ -8,6 +8,7 @@ from serving.errors import HubError
 
 if TYPE_CHECKING:
     from staging.hub import HubAccess
+    from staging.wire import Answer
 
 
 def unreachable(hub: HubAccess, error: BaseException | str) -> HubError:
@@ -21,44 +22,50 @@ def unreachable(hub: HubAccess, error: BaseException | str) -> HubError:
     )
 
 
-def explain(error: object, hub: HubAccess, repo_id: str, revision: str) -> HubError:
-    """Turn an HTTP error of huggingface_hub into one that says what to do."""
-    from huggingface_hub import errors
+def bad_answer(hub: HubAccess, what: str, *, cause: str = "") -> HubError:
+    """The error for an answer that no Hub gives."""
+    return HubError(
+        f"The Hub at {hub.endpoint} cannot be understood: {what}.",
+        cause=cause or "The endpoint is not a Hugging Face Hub, or a proxy in between answers for it.",
+        fix="Set the endpoint to the Hub itself.",
+        code="hub.bad_answer",
+    )
 
-    response = getattr(error, "response", None)
-    status = response.status_code if response is not None else 0
-    headers = response.headers if response is not None else {}
-    said = headers.get("X-Error-Message", "").lower()
-    if status == 401 and hub.token and "expired" in said:
+
+def explain(answer: Answer, hub: HubAccess, repo_id: str, revision: str) -> HubError:
+    """Turn an error answer of the Hub into one that says what to do."""
+    code, message = answer.headers.get("X-Error-Code", ""), answer.headers.get("X-Error-Message", "")
+    if answer.status == 401 and hub.token and "expired" in message.lower():
         return token_expired(hub)
-    if status == 401 and hub.token and "invalid" in said:
+    if answer.status == 401 and hub.token and "invalid" in message.lower():
         return bad_token(hub)
-    if isinstance(error, errors.GatedRepoError):
+    if code == "GatedRepo":
         return gated(hub, repo_id)
-    if isinstance(error, errors.RevisionNotFoundError):
+    if code == "RevisionNotFound":
         return HubError(
             f"{repo_id} on {hub.endpoint} has no revision {revision!r}.",
             cause="The branch or tag was renamed or removed, or the commit belongs to another repository.",
             fix=f"Choose one listed at {hub.endpoint}/{repo_id}/refs, or leave the revision at main.",
             code="hub.revision_missing",
         )
-    if isinstance(error, errors.RepositoryNotFoundError):
+    if code == "RepoNotFound" or answer.status == 401:
+        # The Hub does not tell a repository that is missing from one that may not be seen.
         return _missing(hub, repo_id)
-    if isinstance(error, errors.EntryNotFoundError):
+    if code == "EntryNotFound":
         return HubError(
             f"A file of {repo_id}@{revision} is listed but cannot be found on {hub.endpoint}.",
             cause="The repository is being changed, or the Hub's storage lost it.",
             fix="Try again in a few minutes; if it stays so, tell the repository's owner.",
             code="hub.file_missing",
         )
-    if isinstance(error, errors.DisabledRepoError):
+    if message == "Access to this resource is disabled.":
         return HubError(
             f"{repo_id} was disabled on {hub.endpoint}.",
             cause="The Hub took it down or its owner did.",
             fix="Choose another repository.",
             code="hub.repo_disabled",
         )
-    return by_status(status, hub, repo_id)
+    return by_status(answer.status, hub, repo_id)
 
 
 def by_status(status: int, hub: HubAccess, repo_id: str) -> HubError:

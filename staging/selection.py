@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from staging.hub import HubFile
 
@@ -48,15 +49,13 @@ class SkippedFile:
 
 def select(files: Sequence[HubFile], selection: Selection) -> tuple[tuple[HubFile, ...], tuple[SkippedFile, ...]]:
     """Split the files of a commit into those to stage and those left out."""
-    allowed = _matching(files, allow=selection.allow)
-    kept = _matching(files, ignore=selection.ignore)
     with_safetensors = {_folder(file.path) for file in files if file.path.endswith(".safetensors")}
     selected: list[HubFile] = []
     skipped: list[SkippedFile] = []
     for file in files:
-        if file.path not in allowed:
+        if selection.allow and not matches(file.path, selection.allow):
             reason = "matches no allowed pattern"
-        elif file.path not in kept:
+        elif matches(file.path, selection.ignore):
             reason = "matches an ignored pattern"
         elif not selection.duplicates and file.path.endswith(OTHER_FORMATS) and _folder(file.path) in with_safetensors:
             reason = "the same weights are there as safetensors"
@@ -67,11 +66,16 @@ def select(files: Sequence[HubFile], selection: Selection) -> tuple[tuple[HubFil
     return tuple(selected), tuple(skipped)
 
 
-def _matching(files: Sequence[HubFile], *, allow: Sequence[str] = (), ignore: Sequence[str] = ()) -> set[str]:
-    from huggingface_hub.utils._paths import filter_repo_objects
+def matches(path: str, patterns: Sequence[str]) -> bool:
+    """Whether a path matches one of the patterns, as huggingface_hub's ``filter_repo_objects`` has it.
 
-    paths = [file.path for file in files]
-    return set(filter_repo_objects(paths, allow_patterns=list(allow) or None, ignore_patterns=list(ignore)))
+    Args:
+        path: Path inside the repository.
+        patterns: Shell wildcards; one that ends with a slash means all below that folder.
+    """
+    plain = (pattern.replace("\\", "/") for pattern in patterns)
+    path = path.replace("\\", "/")
+    return any(fnmatchcase(path, f"{pattern}*" if pattern.endswith("/") else pattern) for pattern in plain)
 
 
 def _folder(path: str) -> str:

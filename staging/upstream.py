@@ -7,15 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from serving.errors import HubError, InferenceError
 from serving.models import ModelSource, PinnedModel
-from staging.hub import TIMEOUT_SECONDS, HubAccess, HubFile, ask, resolve_url
-
-if TYPE_CHECKING:
-    import httpx2
+from staging.hub import HubAccess, HubFile, ask, document, following, resolve_url
+from staging.hub_errors import bad_answer
 
 CARD = "README.md"
 CARD_BYTES = 200_000
@@ -70,22 +67,15 @@ def upstream(source: ModelSource, hub: HubAccess) -> Upstream:
     """
     url = f"{hub.endpoint.rstrip('/')}/api/models/{source.repo_id}/commits/{quote(source.revision, safe='')}"
 
-    def read(_: object) -> Upstream:
-        answer = _get(url, hub)
-        try:
-            commits = tuple(
-                Commit(str(item["id"]), str(item["title"]), datetime.fromisoformat(item["date"]))
-                for item in answer.json()
-            )
-        except (ValueError, LookupError, TypeError):
-            raise HubError(
-                f"The Hub at {hub.endpoint} did not list the commits of {source.repo_id}.",
-                fix="Check that the endpoint is a Hugging Face Hub.",
-                code="hub.bad_answer",
-            ) from None
-        return Upstream(commits, complete="next" not in answer.links)
-
-    return ask(read, hub, source.repo_id, source.revision)
+    answer = ask("GET", url, hub, source.repo_id, source.revision)
+    try:
+        commits = tuple(
+            Commit(str(item["id"]), str(item["title"]), datetime.fromisoformat(item["date"]))
+            for item in document(answer, list, hub)
+        )
+    except (ValueError, LookupError, TypeError):
+        raise bad_answer(hub, f"it did not list the commits of {source.repo_id}") from None
+    return Upstream(commits, complete=not following(answer))
 
 
 class FileChange(StrEnum):
@@ -151,22 +141,10 @@ def _card(model: PinnedModel, hub: HubAccess) -> list[str]:
     Raises:
         HubError: It may not be read.
     """
-    from huggingface_hub.errors import EntryNotFoundError
-
-    def read(_: object) -> list[str]:
-        try:
-            answer = _get(resolve_url(model, CARD, hub), hub)
-        except EntryNotFoundError:
+    try:
+        answer = ask("GET", resolve_url(model, CARD, hub), hub, model.repo_id, model.commit)
+    except HubError as error:
+        if error.code == "hub.file_missing":
             return []
-        return str(answer.text)[:CARD_BYTES].splitlines(keepends=True)
-
-    return ask(read, hub, model.repo_id, model.commit)
-
-
-def _get(url: str, hub: HubAccess) -> httpx2.Response:
-    """One request with the token, which httpx drops where another host is redirected to."""
-    from huggingface_hub import get_session, hf_raise_for_status
-
-    answer = get_session().get(url, headers=hub.headers(), timeout=TIMEOUT_SECONDS, follow_redirects=True)
-    hf_raise_for_status(answer)
-    return answer
+        raise
+    return answer.body[:CARD_BYTES].decode("utf-8", "replace").splitlines(keepends=True)

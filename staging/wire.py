@@ -7,22 +7,22 @@ that know the Hub and S3 (huggingface_hub, boto3) plan and sign the requests tha
 from __future__ import annotations
 
 import http.client
-import os
 import select
 import ssl
 import threading
-import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal, Protocol
 from urllib.parse import SplitResult, urlsplit
 
+from staging.connections import connect
 from staging.parts import MIB
 
 CHUNK = MIB
 """Bytes that are read, hashed and sent at a time: they stay in the processor's cache between the three."""
 CONNECT_SECONDS = 10.0
 MAX_ERROR_BODY = 64 * 1024
+MAX_DOCUMENT = 64 * MIB
 
 
 @dataclass
@@ -47,6 +47,21 @@ class WireFault(Exception):
         return self.detail
 
 
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer, whatever its status.
+
+    Attributes:
+        status: HTTP status.
+        headers: Header lines.
+        body: The document.
+    """
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+
 class Wire:
     """The kept-alive connections of one thread, one per server.
 
@@ -63,6 +78,24 @@ class Wire:
         for connection in self._connections.values():
             connection.close()
         self._connections.clear()
+
+    def ask(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
+        """Make a request without a body and read the document that answers it. Follows no redirect.
+
+        Raises:
+            WireFault: There was no whole answer.
+        """
+        parts = urlsplit(url)
+        connection = self._connect(parts)
+        try:
+            connection.request(method, _target(parts), headers={**headers, "Accept-Encoding": "identity"})
+            response = connection.getresponse()
+            body = response.read(MAX_DOCUMENT)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._broken(parts, error) from None
+        if response.will_close or not response.isclosed():
+            self._drop(parts)
+        return Answer(response.status, response.headers, body)
 
     def get(self, url: str, headers: dict[str, str], start: int, end: int, size: int) -> Body:
         """Ask for the bytes from `start` up to but not including `end` of an object of `size` bytes.
@@ -109,7 +142,7 @@ class Wire:
         place = (parts.scheme, parts.netloc)
         connection = self._connections.get(place)
         if connection is None:
-            connection = self._connections[place] = _open(parts, self._stall_seconds)
+            connection = self._connections[place] = connect(parts, self._stall_seconds)
         return connection
 
     def _drop(self, parts: SplitResult) -> None:
@@ -268,33 +301,6 @@ class Upload:
             return self._wire._broken(self._parts, error)
         self._wire._drop(self._parts)
         return fault
-
-
-def _open(parts: SplitResult, stall_seconds: float) -> http.client.HTTPConnection:
-    """A connection, through the environment's proxy where one is set."""
-    host, port = parts.hostname or "", parts.port
-    proxy = urllib.request.getproxies().get(parts.scheme, "")
-    if proxy and not urllib.request.proxy_bypass(parts.netloc):
-        via = urlsplit(proxy if "//" in proxy else f"//{proxy}")
-        connection = _new(parts.scheme, via.hostname or "", via.port or 8080, stall_seconds)
-        connection.set_tunnel(host, port or (443 if parts.scheme == "https" else 80))
-        return connection
-    return _new(parts.scheme, host, port, stall_seconds)
-
-
-def _new(scheme: str, host: str, port: int | None, stall_seconds: float) -> http.client.HTTPConnection:
-    if scheme == "https":
-        return http.client.HTTPSConnection(host, port, timeout=stall_seconds, context=_tls())
-    return http.client.HTTPConnection(host, port, timeout=stall_seconds)
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    """Trust what boto3 and huggingface_hub trust: the configured bundle, else certifi's."""
-    import certifi
-
-    bundle = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE")
-    return ssl.create_default_context(cafile=bundle or certifi.where())
 
 
 def _target(parts: SplitResult) -> str:

@@ -5,8 +5,6 @@ import threading
 from collections.abc import Callable
 from contextlib import nullcontext
 
-# Half a second of imports that `staging` leaves to its first call: here they happen before the run starts.
-import huggingface_hub.hf_api  # noqa: F401
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
