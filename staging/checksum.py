@@ -7,7 +7,6 @@ whose checksum differs from ours ("FULL_OBJECT").
 from __future__ import annotations
 
 import base64
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -57,20 +56,30 @@ class Checksum:
 
 @cache
 def best_checksum() -> Checksum:
-    """CRC-64/NVME at memory speed if awscrt is installed; else zlib's CRC-32."""
+    """CRC-64/NVME if awscrt is installed; else CRC-32."""
     try:
         from awscrt.checksums import crc64nvme  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
-        return Checksum("CRC32", 32, 0xEDB88320, zlib.crc32)
+        return _crc32()
     return Checksum("CRC64NVME", 64, 0x9A6C9329AC4BC9B5, crc64nvme)
 
 
 def checksum_named(name: str) -> Checksum | None:
     """The checksum of this name; None if this process cannot compute it."""
     if name == "CRC32":
-        return Checksum("CRC32", 32, 0xEDB88320, zlib.crc32)
+        return _crc32()
     best = best_checksum()
     return best if best.name == name else None
+
+
+@cache
+def _crc32() -> Checksum:
+    """By ISA-L, at four times zlib's speed, where there is a build of it."""
+    try:
+        from isal.isal_zlib import crc32
+    except ImportError:
+        from zlib import crc32
+    return Checksum("CRC32", 32, 0xEDB88320, crc32)
 
 
 def _apply(columns: tuple[int, ...], vector: int) -> int:
