@@ -168,7 +168,7 @@ def _as_holder(plan: StagePlan, journal: Journal, waited: bool, options: _Option
     work = Work(local_part(plan) if spreader else plan, run, begun, xet)
     keeper = Keeper(journal, options.lease, lambda: [*work.streams, *(spreader.files if spreader else ())], work.fail)
     keeper.forget({start.upload.upload_id for start in begun.values()})
-    work.begun = keeper.begun
+    work.begun, work.room = keeper.begun, keeper.room
     try:
         keeper.start()
         unpublish_flat(plan)

@@ -129,6 +129,10 @@ class Journal:
         )
         etag = _put(self._model, self._store, entry, self._etag)
         if etag is None:
+            # Our own first attempt, if its answer was lost.
+            kept = read(self._model, self._store)
+            etag = kept[1] if kept is not None and kept[0] == entry else None
+        if etag is None:
             raise LeaseLost(
                 f"Another run has taken over staging {self._model.repo_id}@{self._model.commit}.",
                 cause="This run did not answer for so long that it was taken for dead.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,14 +13,16 @@ from staging import uploads
 from staging.checksum import Checksum
 from staging.hashing import can_restore
 from staging.journal import Journal, JournalUpload, LeaseTimes
-from staging.parts import part_range, part_size
-from staging.plan import PlannedFile, Source, StagePlan, verified_digest
+from staging.parts import MIN_PART, part_range, part_size
+from staging.plan import PlannedFile, Source, StagePlan
 from staging.stream import Checkpoint
 from staging.uploads import HeldPart, OpenUpload
 
 SHARE = 0.2
 """At most this share of the time is spent on writing the journal."""
 LEAST_SECONDS = 0.1
+UNRECORDED = 4 * MIN_PART
+"""Bytes of stored parts, beside those under way, that the journal may lack: so much a kill makes travel again."""
 
 
 class UnderWay(Protocol):
@@ -83,7 +86,8 @@ class Keeper:
         self._journal, self._times, self._streams, self._failed = journal, times, streams, failed
         self._lock = threading.Lock()
         self._left = journal.entry.uploads
-        self._end = threading.Event()
+        self._changed = threading.Condition()
+        self._wanted = self._ended = False
         self._thread = threading.Thread(target=self._keep, name="journal", daemon=True)
 
     def start(self) -> None:
@@ -92,9 +96,19 @@ class Keeper:
 
     def stop(self) -> None:
         """Write no more."""
-        self._end.set()
+        self._over()
         if self._thread.is_alive():
             self._thread.join()
+
+    def room(self) -> None:
+        """Wait before a part is begun until the journal has most of those that are stored."""
+        with self._changed:
+            while not self._ended and (behind := self._behind()) >= UNRECORDED // 2:
+                self._wanted = True
+                self._changed.notify_all()
+                if behind < UNRECORDED:
+                    return
+                self._changed.wait(0.2)
 
     def forget(self, kept: set[str]) -> None:
         """Of the uploads that the journal listed at the start, only those with an id in `kept` still matter."""
@@ -123,9 +137,13 @@ class Keeper:
         quiet, last = 0.0, self._journal.entry.uploads
         while True:
             pause = max(LEAST_SECONDS, min(self._journal.latency_seconds / SHARE, self._times.beat_seconds))
-            if self._end.wait(pause):
-                return
-            quiet += pause
+            started = time.monotonic()
+            with self._changed:
+                self._changed.wait_for(lambda: self._ended or self._wanted, pause)
+                if self._ended:
+                    return
+                self._wanted = False
+            quiet += time.monotonic() - started
             try:
                 with self._lock:
                     streams = set(self._streams())
@@ -133,11 +151,28 @@ class Keeper:
                         self._write(streams)
                         quiet, last = 0.0, self._journal.entry.uploads
             except BaseException as error:
+                self._over()
                 self._failed(error)
                 return
 
+    def _over(self) -> None:
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
     def _write(self, streams: set[UnderWay]) -> None:
         self._journal.write(self._listed(streams))
+        with self._changed:
+            self._changed.notify_all()
+
+    def _behind(self) -> int:
+        """Bytes of stored parts that the journal does not have yet."""
+        recorded = {upload.upload_id: upload.parts for upload in self._journal.entry.uploads}
+        return sum(
+            (stream.checkpoint.parts - recorded.get(stream.upload.upload_id, 0)) * stream.part_size
+            for stream in self._streams()
+            if stream.upload is not None
+        )
 
     def _listed(self, streams: set[UnderWay]) -> tuple[JournalUpload, ...]:
         """The uploads of these streams, and those of an earlier run that were not taken up yet."""
@@ -167,7 +202,7 @@ def take_up(
 ) -> tuple[StagePlan, dict[str, Begun]]:
     """Find out which uploads that an earlier run left can be continued; abort those of no use any more.
 
-    The store may have been completing an upload when that run ended, and be done by now: such a file is present.
+    The store may have been completing an upload when that run ended: such a file is present, if not now then soon.
 
     Args:
         plan: The plan.
@@ -190,7 +225,7 @@ def take_up(
         found = list(pool.map(lambda upload: _continue(upload, wanted.get(upload.path), checksum, plan), left))
         begun = {start.planned.file.path: start for start in found if start is not None}
         gone = [wanted[upload.path] for upload in left if upload.path in wanted and upload.path not in begun]
-        digests = pool.map(lambda planned: verified_digest(plan.store, planned.key, planned.file), gone)
+        digests = pool.map(lambda planned: uploads.completed_digest(planned, plan.store), gone)
         present = {planned.file.path: digest for planned, digest in zip(gone, digests, strict=True) if digest}
     files = tuple(
         replace(planned, source=Source.PRESENT, sha256=present[planned.file.path])

@@ -78,6 +78,8 @@ class FileStream:
         self.opening = threading.Lock()
         self.ended: Callable[[FileStream, BaseException | None], None] = lambda _stream, _error: None
         """Called when all parts are stored, or with what went wrong."""
+        self.room: Callable[[], None] = lambda: None
+        """Called before a part is begun; may wait."""
         self._run = run
         self._sign = sign or self._sign_part
         self._lock = threading.Lock()
@@ -217,6 +219,7 @@ class FileStream:
         return kept
 
     def _open_part(self, index: int) -> PartSink:
+        self.room()
         start = index * self.part_size
         size = min(self.part_size, self.planned.file.size - start)
         if index in self._held and self._held[index].size == size:

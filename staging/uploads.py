@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -10,12 +11,11 @@ from serving.errors import StagingError
 from staging.checksum import Checksum, best_checksum
 from staging.hub import HubFile
 from staging.plan import SHA256_KEY, PlannedFile, object_metadata, verified_digest
+from staging.signing import URL_SECONDS, sign
 from staging.store import MISSING, StoreAccess, error_code, explain, explained, s3
 
-URL_SECONDS = 3600
-"""How long a signed address is good; one that has expired is signed again."""
-
-
+SETTLE_SECONDS = 3.0
+"""How long the object of an upload that is gone is looked for: a store may show it a little after the upload's end."""
 UNKNOWN_CHECKSUM = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest", "MalformedXML", "501"})
 """Answers of stores that do not know the checksum that an upload declares."""
 _UNCHECKED: set[StoreAccess] = set()
@@ -96,7 +96,8 @@ def sign_part(upload: OpenUpload, number: int, store: StoreAccess) -> str:
         StoreError: There are no valid credentials to sign with.
     """
     with explained(store, "s3:PutObject"):
-        return s3(store).generate_presigned_url(
+        query = {"partNumber": str(number), "uploadId": upload.upload_id}
+        return sign("PUT", upload.key, store, query=query) or s3(store).generate_presigned_url(
             "upload_part",
             Params={"Bucket": store.bucket, "Key": upload.key, "UploadId": upload.upload_id, "PartNumber": number},
             ExpiresIn=URL_SECONDS,
@@ -114,9 +115,12 @@ def sign_put(
     metadata = object_metadata(file, sha256)
     parameters: dict[str, Any] = {"Bucket": store.bucket, "Key": key, "Metadata": metadata}
     parameters[checksum[0].parameter] = checksum[1]
+    headers = {f"x-amz-meta-{name}": value for name, value in metadata.items()} | {checksum[0].header: checksum[1]}
     with explained(store, "s3:PutObject"):
-        url = s3(store).generate_presigned_url("put_object", Params=parameters, ExpiresIn=URL_SECONDS)
-    return url, {f"x-amz-meta-{name}": value for name, value in metadata.items()} | {checksum[0].header: checksum[1]}
+        url = sign("PUT", key, store, headers=headers) or s3(store).generate_presigned_url(
+            "put_object", Params=parameters, ExpiresIn=URL_SECONDS
+        )
+    return url, headers
 
 
 def complete(
@@ -150,14 +154,27 @@ def complete(
     try:
         s3(store).complete_multipart_upload(**request)
     except (BotoCoreError, ClientError) as error:
-        # An earlier attempt may have succeeded though its answer was lost.
-        if planned.sha256 and verified_digest(store, planned.key, planned.file):
+        # An earlier attempt, or the run before this one, may have succeeded though its answer was lost.
+        gone = error_code(error) in {"NoSuchUpload", "InvalidPart", "InvalidPartOrder"}
+        if planned.sha256 and completed_digest(planned, store, SETTLE_SECONDS if gone else 0.0):
             return
-        if error_code(error) in {"NoSuchUpload", "InvalidPart", "InvalidPartOrder"}:
+        if gone:
             raise UploadGone from None
         if error_code(error) in {"BadDigest", "XAmzContentChecksumMismatch"}:
             raise ContentDiffers from None
         raise explain(error, store, "s3:PutObject") from None
+
+
+def completed_digest(planned: PlannedFile, store: StoreAccess, seconds: float = SETTLE_SECONDS) -> str:
+    """SHA-256 of the verified object that an upload has become; empty if there is none after `seconds`.
+
+    Raises:
+        StoreError: The bucket cannot be read.
+    """
+    until = time.monotonic() + seconds
+    while not (digest := verified_digest(store, planned.key, planned.file)) and time.monotonic() < until:
+        time.sleep(0.2)
+    return digest
 
 
 def abort(upload: OpenUpload, store: StoreAccess) -> None:

@@ -61,6 +61,8 @@ class Work:
         self.failure: BaseException | None = None
         self.begun: Callable[[FileStream], None] = lambda _stream: None
         """Called when a file's upload was created."""
+        self.room: Callable[[], None] = lambda: None
+        """Called before a part is begun; may wait."""
         for planned in plan.files:
             if planned.source is Source.PRESENT:
                 run.tally.add(reused=planned.file.size, files=1)
@@ -177,7 +179,11 @@ class Work:
 
     def _prepared(self, stream: FileStream) -> FileStream:
         stream.ended = self._ended
+        stream.room = self._room
         return stream
+
+    def _room(self) -> None:
+        self.room()
 
     def _range(self, *, alone: bool) -> int:
         """Bytes of the next request: what comes too early must wait in memory, so less where several read one file."""
