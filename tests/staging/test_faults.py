@@ -68,6 +68,9 @@ FAULTS: dict[str, Callable[[Place], None]] = {
     "S3 SlowDown for a small file": lambda place: place.s3_server.faults.add(
         slow_down(), path="*vocab.txt", operation="PutObject", times=2
     ),
+    "lost answer of the journal": lambda place: place.s3_server.faults.add(
+        LoseAnswer(), path="*/.staging/*", operation="PutObject", times=2
+    ),
     "S3 500 for the manifest": lambda place: place.s3_server.faults.add(
         internal_error(), path=f"*{MANIFEST_NAME}", method="PUT", times=2
     ),

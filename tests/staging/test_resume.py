@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.faults import Slow, Status
+from sandbox.faults import Slow, Stall, Status
 from serving.errors import HubError
 from serving.models import MANIFEST_NAME
 from staging.engine import StageResult, stage
 from staging.holder import this_process
-from staging.journal import JournalEntry, JournalUpload, LeaseTimes
+from staging.journal import JournalEntry, JournalUpload, LeaseTimes, read
+from staging.keeper import UNRECORDED
 from staging.layout import journal_key
 from staging.parts import MIN_PART
 from staging.plan import plan
@@ -175,7 +176,8 @@ def test_a_journal_that_cannot_be_read_stops_nobody(large: Place) -> None:
     check(large, stage(plan(model, large.hub, large.store)).staged.prefix)
 
 
-def test_a_file_that_the_store_completed_after_the_run_had_died_is_not_moved_again(large: Place) -> None:
+@pytest.mark.parametrize("late", [0, 3], ids=["at once", "a moment after its upload has gone"])
+def test_a_file_that_the_store_completed_after_the_run_had_died_is_not_moved_again(large: Place, late: int) -> None:
     model = large.pin("org/large")
     planned = plan(model, large.hub, large.store)
     stage(planned)
@@ -193,6 +195,31 @@ def test_a_file_that_the_store_completed_after_the_run_had_died_is_not_moved_aga
     body = entry.model_dump_json().encode()
     client.delete_object(Bucket="models", Key=f"staged/org/large/{model.commit}/{MANIFEST_NAME}")
     client.put_object(Bucket="models", Key=journal_key("staged", model), Body=body)
+    large.s3_server.faults.add(Status(404), path="*/a.safetensors", operation="HeadObject", times=late)
     result = stage(planned)
     assert result.reused_bytes == len(LARGE["a.safetensors"])
     check(large, result.staged.prefix)
+
+
+def test_a_slow_journal_holds_up_the_parts_that_it_would_not_have(large: Place) -> None:
+    files = {f"{number}.safetensors": noise(60 * MIB, 50 + number) for number in range(2)}
+    large.hub_server.content.commit("org/slow", files)
+    large.s3_server.faults.add(Stall(0.5), path="*/.staging/*", operation="PutObject", times=None)
+    behind: list[int] = []
+
+    def look(_: StageProgress) -> None:
+        client, held = s3(large.store), 0
+        try:
+            for upload in client.list_multipart_uploads(Bucket="models").get("Uploads", []):
+                parts = client.list_parts(Bucket="models", Key=upload["Key"], UploadId=upload["UploadId"])
+                held += len(parts.get("Parts", []))
+        except client.exceptions.NoSuchUpload:
+            return
+        found = read(model, large.store)
+        if found is not None:
+            behind.append(held - sum(upload.parts for upload in found[0].uploads))
+
+    model = large.pin("org/slow")
+    stage(plan(model, large.hub, large.store), progress=look)
+    assert max(behind) > 0
+    assert max(behind) * MIN_PART <= UNRECORDED + len(files) * 2 * MIN_PART

@@ -1,5 +1,9 @@
 """Which files are staged by default, and why the others are not."""
 
+from huggingface_hub.utils._paths import filter_repo_objects
+from hypothesis import given
+from hypothesis import strategies as st
+
 from staging.hub import HubFile
 from staging.selection import Selection, select
 
@@ -48,3 +52,14 @@ def test_patterns_match_across_folders_as_on_the_hub() -> None:
 
 def test_everything_can_be_had() -> None:
     assert selected(Selection(ignore=(), duplicates=True)) == set(PATHS)
+
+
+PATTERNS = st.lists(st.text("ab*?[]!/.\\", max_size=6), max_size=3)
+
+
+@given(st.lists(st.text("ab/.\\", min_size=1, max_size=6)), PATTERNS, PATTERNS)
+def test_patterns_mean_what_they_mean_to_huggingface_hub(paths: list[str], allow: list[str], ignore: list[str]) -> None:
+    files = [HubFile(path, 1, "0" * 40) for path in dict.fromkeys(paths)]
+    kept, _ = select(files, Selection(tuple(allow), tuple(ignore), duplicates=True))
+    theirs = filter_repo_objects([file.path for file in files], allow_patterns=allow or None, ignore_patterns=ignore)
+    assert [file.path for file in kept] == list(theirs)
