@@ -7,7 +7,7 @@ import hashlib
 from serving.errors import StagingError
 from serving.models import PinnedModel, StagedModel
 from staging.hashing import FileDigest
-from staging.hub import TIMEOUT_SECONDS, HubAccess, HubFile, ask, resolve_url
+from staging.hub import HubAccess, HubFile, ask, resolve_url
 from staging.plan import StagePlan
 from staging.store import StoreAccess, explained, s3
 
@@ -58,17 +58,7 @@ def read_hub(model: PinnedModel, file: HubFile, hub: HubAccess) -> bytes | None:
     """
     if file.size > MOST:
         return None
-    from huggingface_hub.utils._http import get_session, hf_raise_for_status
-
-    def get(_: object) -> bytes:
-        # The client drops the token on its way to another host.
-        answer = get_session().get(
-            resolve_url(model, file.path, hub), headers=hub.headers(), timeout=TIMEOUT_SECONDS, follow_redirects=True
-        )
-        hf_raise_for_status(answer)
-        return bytes(answer.content)
-
-    content = ask(get, hub, model.repo_id, model.commit)
+    content = ask("GET", resolve_url(model, file.path, hub), hub, model.repo_id, model.commit).body
     digest = FileDigest(file)
     digest.update(memoryview(bytearray(content)))
     if len(content) != file.size or digest.mismatch() is not None:
