@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from serving.replaced import without_replaced
 from serving.snapshot import Object, Snapshot, being_deleted, containers, name_of
 
 
@@ -99,6 +100,8 @@ class Diagnosis:
         fixes: What to do, most likely first, each naming the object or parameter.
         final: Whether the workload cannot leave this state by itself.
         wants: What would settle it: ``nodes``, ``logs``; empty if nothing more is needed.
+        help_comes: Whether something works on it that deadlines do not stop: a node that is being provisioned.
+        is_deadline: Whether it is no cause of its own: the time for whatever the cause is has run out.
     """
 
     category: Category
@@ -108,6 +111,8 @@ class Diagnosis:
     fixes: tuple[str, ...]
     final: bool = True
     wants: tuple[str, ...] = ()
+    help_comes: bool = False
+    is_deadline: bool = False
 
     @property
     def topic(self) -> Topic:
@@ -124,48 +129,41 @@ class LogWanted:
     previous: bool
 
 
-PROGRESS_DEADLINE = "progress-deadline"
-_RAN = frozenset(
-    {
-        Category.CRASH,
-        Category.ENGINE,
-        Category.GPU_MEMORY,
-        Category.HOST_MEMORY,
-        Category.INIT,
-        Category.MODEL_ACCESS,
-        Category.PROBE,
-        Category.STORE_ACCESS,
-    }
-)
-"""Causes that only a container that ran can have."""
-
 Rule = Callable[[Snapshot], Iterator[Diagnosis]]
+
+
+_OF_NODES = frozenset(
+    {Category.UNSCHEDULABLE, Category.VOLUME, Category.ROLLOUT, Category.READINESS, Category.NETWORK, Category.OPERATOR}
+)
+"""What a lost node brings about."""
 
 
 def diagnose(snapshot: Snapshot) -> Diagnosis | None:
     """Returns what is wrong; None if nothing is.
 
     The final comes before what may heal, the cause before its consequences. A lost node is the cause of whatever its
-    pods and their replacements then suffer.
+    pods and their replacements then suffer. What may heal is final once the deadline of its rollout has passed, unless
+    help is on its way.
     """
     from serving.findings.order import RULES
 
+    seen = without_replaced(snapshot)
     first_passing: Diagnosis | None = None
     for rule in RULES:
-        for found in rule(snapshot):
-            if first_passing is not None and first_passing.category is Category.NODE:
-                return first_passing
+        for found in rule(seen):
+            if first_passing is not None and first_passing.category is Category.NODE and found.category in _OF_NODES:
+                continue
+            if found.is_deadline and first_passing is not None:
+                return _overdue(first_passing, found)
             if found.final:
-                return _overdue(first_passing, found) if found.reason == PROGRESS_DEADLINE else found
+                return found
             first_passing = first_passing or found
     return first_passing
 
 
-def _overdue(passing: Diagnosis | None, deadline: Diagnosis) -> Diagnosis:
-    """What might have healed and did not before the rollout's deadline is why the deadline passed."""
-    if passing is None or passing.category not in _RAN:
-        return deadline
-    return replace(passing, evidence=(*passing.evidence, *deadline.evidence), final=True)
+def _overdue(cause: Diagnosis, deadline: Diagnosis) -> Diagnosis:
+    evidence = (*cause.evidence, *deadline.evidence)
+    return replace(cause, evidence=evidence, final=not cause.help_comes)
 
 
 def logs_wanted(pods: Sequence[Object]) -> list[LogWanted]:

@@ -40,7 +40,7 @@ def untolerated_taints(node: Object, pod_spec: Mapping[str, Any]) -> list[str]:
     for taint in (node.get("spec") or {}).get("taints") or ():
         if taint.get("effect") in _KEEPS_OUT and not any(_tolerates(entry, taint) for entry in tolerations):
             value = f"={taint['value']}" if taint.get("value") else ""
-            found.append(f"{taint['key']}{value}:{taint['effect']}")
+            found.append(f"{taint.get('key', '')}{value}:{taint['effect']}")
     return found
 
 
@@ -72,7 +72,7 @@ def meets_affinity(node: Object, pod_spec: Mapping[str, Any]) -> bool:
 
 
 def _meets(there: Mapping[str, str], rule: Mapping[str, Any]) -> bool:
-    value, values = there.get(rule["key"]), rule.get("values") or []
+    value, values = there.get(str(rule.get("key"))), rule.get("values") or []
     match rule.get("operator"):
         case "In":
             return value in values
@@ -83,9 +83,9 @@ def _meets(there: Mapping[str, str], rule: Mapping[str, Any]) -> bool:
         case "DoesNotExist":
             return value is None
         case "Gt":
-            return value is not None and value.isdigit() and int(value) > int(values[0])
+            return value is not None and value.isdigit() and bool(values) and int(value) > int(values[0])
         case "Lt":
-            return value is not None and value.isdigit() and int(value) < int(values[0])
+            return value is not None and value.isdigit() and bool(values) and int(value) < int(values[0])
         case _:
             return False
 
@@ -93,10 +93,12 @@ def _meets(there: Mapping[str, str], rule: Mapping[str, Any]) -> bool:
 def requests(pod_spec: Mapping[str, Any]) -> dict[str, Decimal]:
     """Returns what the pod asks for: the sum of its containers, or its largest init container if that is more."""
     total: dict[str, Decimal] = {}
-    for container in pod_spec.get("containers") or ():
+    initial = pod_spec.get("initContainers") or ()
+    sidecars = [container for container in initial if container.get("restartPolicy") == "Always"]
+    for container in (*(pod_spec.get("containers") or ()), *sidecars):
         for resource, quantity in _asked(container).items():
             total[resource] = total.get(resource, Decimal(0)) + quantity
-    for container in pod_spec.get("initContainers") or ():
+    for container in initial:
         for resource, quantity in _asked(container).items():
             total[resource] = max(total.get(resource, Decimal(0)), quantity)
     return total

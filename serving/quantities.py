@@ -6,7 +6,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
 
-_QUANTITY = re.compile(r"^([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$")
+_QUANTITY = re.compile(
+    r"^([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE]([+-]?[0-9]{1,2})|(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei))?$"
+)
+_SMALL = {"n": 10**9, "u": 10**6, "m": 10**3}
 _DECIMAL = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60}
 
@@ -22,9 +25,9 @@ def parse(quantity: str | int | float) -> Decimal:
     match = _QUANTITY.match(str(quantity))
     if match is None:
         raise ValueError(f"should be a Kubernetes quantity such as 2, 500m or 16Gi, not {quantity!r}")
-    number, unit = Decimal(match[1]), match[2] or ""
-    if unit == "m":
-        return number / 1000
+    number, unit = Decimal(match[1]).scaleb(int(match[2] or 0)), match[3] or ""
+    if unit in _SMALL:
+        return number / _SMALL[unit]
     return number * (_DECIMAL[unit] if unit in _DECIMAL else _BINARY[unit])
 
 

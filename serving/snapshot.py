@@ -6,7 +6,7 @@ The shape is that of a saved snapshot file: plural kinds in lower case with list
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 Object = Mapping[str, Any]
@@ -22,6 +22,8 @@ class Snapshot:
         logs: Log text by pod, container and ``current`` or ``previous``.
         requests: Answers of the endpoint, as ``{"request": …, "response": …}``.
         node_autoscaler: Whether something in the cluster adds nodes for pods that wait.
+        taken_at: When it was taken, if that is known.
+        elapsed: Seconds since its objects were made, at least; 0 if that is not known.
     """
 
     pods: Sequence[Object] = ()
@@ -31,6 +33,8 @@ class Snapshot:
     logs: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     requests: Sequence[Mapping[str, Any]] = ()
     node_autoscaler: bool = False
+    taken_at: str = ""
+    elapsed: float = 0.0
 
     @classmethod
     def read(cls, entry: Mapping[str, Any], nodes: Sequence[Object] | None = None) -> "Snapshot":
@@ -40,7 +44,7 @@ class Snapshot:
             entry: The snapshot's document.
             nodes: Nodes if the document does not hold them.
         """
-        apart = {"pods", "events", "nodes", "logs", "requests", "t", "label", "node_autoscaler"}
+        apart = {"pods", "events", "nodes", "logs", "requests", "t", "label", "node_autoscaler", "taken_at"}
         return cls(
             pods=entry.get("pods") or (),
             events=entry.get("events") or (),
@@ -49,17 +53,25 @@ class Snapshot:
             logs=entry.get("logs") or {},
             requests=entry.get("requests") or (),
             node_autoscaler=bool(entry.get("node_autoscaler", False)),
+            taken_at=str(entry.get("taken_at") or ""),
+            elapsed=float(entry.get("t") or 0.0),
         )
 
     @property
     def taken(self) -> datetime | None:
-        """When it was taken, as far as its own timestamps tell: the latest of them; None if it has none."""
-        found = [event_time(event) for event in self.events]
-        for thing in (*self.pods, *(entry for entries in self.objects.values() for entry in entries)):
-            found.append(str((thing.get("metadata") or {}).get("creationTimestamp") or ""))
+        """When it was taken: as it says, else the latest of its timestamps; None if it has none."""
+        if self.taken_at and (said := parse_time(self.taken_at)):
+            return said
+        things = (*self.pods, *(entry for entries in self.objects.values() for entry in entries))
+        born = [str((thing.get("metadata") or {}).get("creationTimestamp") or "") for thing in things]
+        found = [*born, *(event_time(event) for event in self.events)]
+        for thing in things:
             for entry in (thing.get("status") or {}).get("conditions") or ():
                 found.append(str(entry.get("lastTransitionTime") or entry.get("lastUpdateTime") or ""))
         times = [moment for text in found if (moment := parse_time(text))]
+        first = min((moment for text in born if (moment := parse_time(text))), default=None)
+        if first is not None and self.elapsed:
+            times.append(first + timedelta(seconds=self.elapsed))
         return max(times, default=None)
 
     def age(self, thing: Object) -> float:
@@ -78,6 +90,11 @@ class Snapshot:
                 return str(about["namespace"])
         known = [found for pod in self.pods if (found := namespace_of(pod))]
         return known[0] if known else "default"
+
+    @property
+    def adds_nodes(self) -> bool:
+        """Whether something adds nodes for pods that wait: known, or told by its having spoken."""
+        return self.node_autoscaler or any(source_of(event) in _AUTOSCALERS for event in self.events)
 
     def kind(self, plural: str) -> Sequence[Object]:
         """Returns the objects of a kind, by its plural name in lower case."""
@@ -104,6 +121,14 @@ class Snapshot:
 def involved(event: Object) -> Mapping[str, Any]:
     """Returns what an event is about."""
     return dict(event.get("involvedObject") or event.get("regarding") or {})
+
+
+_AUTOSCALERS = ("cluster-autoscaler", "karpenter", "eks-auto-mode/compute")
+
+
+def source_of(event: Object) -> str:
+    """Returns the component that an event comes from."""
+    return str((event.get("source") or {}).get("component") or event.get("reportingComponent") or "")
 
 
 def parse_time(text: str) -> datetime | None:
@@ -204,7 +229,8 @@ def containers(pod: Object) -> Iterator[Container]:
         (True, "initContainers", "initContainerStatuses"),
         (False, "containers", "containerStatuses"),
     ):
-        known = {entry["name"]: entry for entry in status.get(statuses) or ()}
+        known = {entry.get("name"): entry for entry in status.get(statuses) or ()}
         for entry in spec.get(specs) or ():
             sidecar = init and entry.get("restartPolicy") == "Always"
-            yield Container(pod, entry["name"], init and not sidecar, entry, known.get(entry["name"], {}))
+            name = str(entry.get("name") or "")
+            yield Container(pod, name, init and not sidecar, entry, known.get(name, {}))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from serving.diagnosis import Category, Diagnosis, Evidence
 from serving.findings.wording import one_line
+from serving.quantities import parse
 from serving.snapshot import Object, Snapshot, condition, name_of
 
 
@@ -45,6 +46,7 @@ def judge_refusal(kind: str, owner: Object, namespace: str, message: str) -> Dia
     evidence = (Evidence(f"{kind} {namespace}/{name_of(owner)} FailedCreate", one_line(message)),)
     if match := re.search(r"exceeded quota: ([^,\s]+)(?:, (.*))?", message):
         quota, detail = match[1], one_line(match[2] or "")
+        too_much = _above(detail)
         return Diagnosis(
             Category.QUOTA,
             "resource-quota",
@@ -54,6 +56,7 @@ def judge_refusal(kind: str, owner: Object, namespace: str, message: str) -> Dia
                 f"Ask for less (resources.accelerators, cpu, memory), or raise ResourceQuota {namespace}/{quota}.",
                 f"See what uses it up: kubectl describe resourcequota -n {namespace} {quota}",
             ),
+            final=too_much,
         )
     if match := re.search(r"failed quota: ([^:\s]+): must specify ([^\s]+)", message):
         return Diagnosis(
@@ -97,13 +100,50 @@ def judge_refusal(kind: str, owner: Object, namespace: str, message: str) -> Dia
             evidence,
             (f"Wait until namespace {namespace} is gone and create it again, or deploy to another one.",),
         )
+    if match := re.search(r"failed calling webhook \"([^\"]+)\"", message):
+        service = found[1] if (found := re.search(r"https://([\w.-]+?)\.svc", message)) else ""
+        where = f" (its Service: {service})" if service else ""
+        return Diagnosis(
+            Category.ADMISSION,
+            "webhook-down",
+            f"Admission webhook {match[1]} does not answer{where}, and no pod is created without it.",
+            evidence,
+            (f"Bring the pods behind webhook {match[1]}{where} back; Kubernetes tries again by itself.",),
+            final=False,
+        )
     if match := re.search(r"admission webhook \"([^\"]+)\"", message):
+        said = message.rsplit("denied the request:", maxsplit=1)[-1].strip()
         return Diagnosis(
             Category.ADMISSION,
             "webhook",
-            f"Admission webhook {match[1]} refuses the pod.",
+            f"Admission webhook {match[1]} refuses the pod: {one_line(said, 200)}.",
             evidence,
             (f"Do what webhook {match[1]} asks, or have its policy exempt namespace {namespace}.",),
+        )
+    if match := re.search(r"ValidatingAdmissionPolicy '([^']+)'", message):
+        said = message.rsplit("denied request:", maxsplit=1)[-1].strip()
+        return Diagnosis(
+            Category.ADMISSION,
+            "policy",
+            f"ValidatingAdmissionPolicy {match[1]} refuses the pod: {one_line(said, 200)}.",
+            evidence,
+            (f"Do what policy {match[1]} asks, or have it exempt namespace {namespace}.",),
+        )
+    if match := re.search(r"no PriorityClass with name (\S+) was found", message):
+        return Diagnosis(
+            Category.ADMISSION,
+            "priority-class",
+            f"PriorityClass {match[1]} does not exist.",
+            evidence,
+            (f"Create PriorityClass {match[1]}, or name one that exists (pod.priority_class).",),
+        )
+    if match := re.search(r"RuntimeClass \"([^\"]+)\" not found", message):
+        return Diagnosis(
+            Category.ADMISSION,
+            "runtime-class",
+            f"RuntimeClass {match[1]} does not exist.",
+            evidence,
+            (f"Create RuntimeClass {match[1]} (the GPU operator brings it), or leave runtimeClassName out.",),
         )
     if re.search(r"(maximum|minimum) (cpu|memory|\S+) usage per|max limit to request ratio", message):
         return Diagnosis(
@@ -119,7 +159,20 @@ def judge_refusal(kind: str, owner: Object, namespace: str, message: str) -> Dia
     return Diagnosis(
         Category.ADMISSION,
         "refused",
-        f"The API server refuses the pods of {kind} {name_of(owner)}: {one_line(message, 200)}.",
+        f"The API server refuses the pods of {kind} {name_of(owner)}: {one_line(message, 250)}.",
         evidence,
-        ("Correct what the message names.",),
+        (f"Correct what the message names in the pod template of {kind} {namespace}/{name_of(owner)}.",),
+        final=bool(re.search(r"is forbidden|is invalid|Invalid value|denied|not found", message)),
+    )
+
+
+def _above(detail: str) -> bool:
+    """Whether what is asked for is more than the quota would ever give, rather than than what is left of it."""
+    amounts: dict[str, dict[str, str]] = {}
+    for kind in ("requested", "limited"):
+        listed = match[1] if (match := re.search(rf"{kind}: (\S+?)(?:, (?:used|limited): |$)", detail)) else ""
+        amounts[kind] = dict(entry.split("=", 1) for entry in listed.split(",") if "=" in entry)
+    return any(
+        resource in amounts["limited"] and parse(asked) > parse(amounts["limited"][resource])
+        for resource, asked in amounts["requested"].items()
     )

@@ -12,7 +12,7 @@ MEMORY: tuple[Signature, ...] = (
         r"KV cache is needed, which is larger than the available KV cache|"
         r"max seq len \((\d+)\) is larger than the maximum number of tokens|No available memory for the cache blocks",
         "The accelerator's memory that is left after loading cannot hold the cache for one request of full length.",
-        "Lower max_model_len, or raise gpu_memory_utilization.",
+        "Lower max_model_len {length}, or raise gpu_memory_utilization.",
         "Use more accelerators (tensor_parallel_size) or larger ones.",
     ),
     signature(
@@ -20,17 +20,19 @@ MEMORY: tuple[Signature, ...] = (
         "utilization",
         r"Free memory on device .* is less than desired GPU memory utilization",
         "Less of the accelerator's memory is free than gpu_memory_utilization asks for.",
-        "Lower gpu_memory_utilization, or see what else runs on the device.",
+        "Lower gpu_memory_utilization (0.9 to 0.8, or less), or see what else runs on the device.",
     ),
     signature(
         _GPU,
         "out-of-memory",
-        r"OutOfMemoryError|CUDA out of memory|Cuda failure (?:\d+ )?'out of memory'|NVML_SUCCESS == r INTERNAL ASSERT|"
-        r"CUDA error: out of memory|cudaErrorMemoryAllocation|NRT_RESOURCE|"
-        r"Failed to allocate \S+ on .*(?:device|ND|HBM)|ggml_cuda.*out of memory|failed to allocate CUDA",
+        r"OutOfMemoryError|CUDA out of memory|CUDA error: out of memory|cudaErrorMemoryAllocation|NRT_RESOURCE|"
+        r"Failed to allocate \S+ on .*(?:device|ND|HBM)|ggml_cuda.*out of memory|failed to allocate CUDA|"
+        r"Cuda failure.*out of memory|CUDACachingAllocator|NVML_SUCCESS == r INTERNAL ASSERT",
         "The model does not fit the accelerator's memory.",
         "Spread it over more accelerators: resources.accelerators and tensor_parallel_size.",
-        "Use a quantized model or larger accelerators; lower max_model_len, max_num_seqs or gpu_memory_utilization.",
+        "Use a quantized model or larger accelerators; lower max_model_len, max_num_seqs or gpu_memory_utilization "
+        "(0.9 to 0.8, or less).",
+        "Where no single node has enough, spread it over several: framework lws-vllm or ray-vllm.",
     ),
     signature(
         Category.HOST_MEMORY,
@@ -64,8 +66,8 @@ ENGINE: tuple[Signature, ...] = (
         r"must be divisible by tensor parallel size|attention heads .*(?:divisible|divide)|"
         r"tensor parallel size \(?(\d+)\)? (?:cannot be|is|must).*(?:larger|greater|less|exceed)|"
         r"World size \((\d+)\) is larger than the number of available|num_heads.*not divisible|"
-        r"(?:AssertionError|ValueError): \d+ is not divisible by \d+|"
-        r"required GPUs exceeds the total number of available GPUs",
+        r"number of required GPUs exceeds|local rank is larger than the number of available|"
+        r"(?:AssertionError|ValueError): \d+ is not divisible by \d+",
         "The tensor parallel size suits neither the model's attention heads nor the devices that are there.",
         "Set tensor_parallel_size to a divisor of the model's attention heads, not above resources.accelerators.",
     ),
@@ -73,15 +75,15 @@ ENGINE: tuple[Signature, ...] = (
         _ENGINE,
         "architecture",
         r"Model architectures? (\[.*?\]) (?:are|is) not supported|model type `([^`]+)` but Transformers does not "
-        r"recognize this architecture|(\w+) has no vLLM implementation|unknown model architecture: '([^']+)'",
+        r"recognize this architecture|unknown model architecture: '([^']+)'|(\w+) has no vLLM implementation",
         "This engine version does not know the model's architecture {0}.",
         "Use a newer image (image), or another model.",
     ),
     signature(
         _ENGINE,
         "trust-remote-code",
-        r"trust_remote_code=True|requires you to execute the (?:configuration|model) file",
-        "The model brings code of its own, and the engine may not run it.",
+        r"trust_remote_code=True|requires you to execute the (?:configuration|model) file|contains custom code which",
+        "The model brings code of its own, and the engine may not run it: {repo}.",
         "Set engine.trust_remote_code to true if you trust the repository at this commit.",
     ),
     signature(
@@ -103,9 +105,19 @@ ENGINE: tuple[Signature, ...] = (
         _ENGINE,
         "quantization",
         r"Unknown quantization method:? (\S+)|quantization method (\S+) is not supported|"
-        r"(Quantization) method specified .*does not match|is not supported for quantization method (\w+)",
+        r"(Quantization) method specified .*does not match|is not supported for (quantization method \S+)\.?",
         "The engine cannot use this quantization: {0}.",
         "Leave engine.quantization out (the checkpoint names its own), or use an image or a GPU that supports it.",
+    ),
+    signature(
+        _ENGINE,
+        "settings",
+        r"validation errors? for \w+[^\n]*\n(?:[^\n]*\n)?[^\n]*(?:Value|Assertion) error, ([^\n]*?)(?: \[type=|\n|$)|"
+        r"(max_num_batched_tokens \(\d+\) is smaller than [^\n]*)|(max_tokens_per_mm_item [^\n]*)|"
+        r"(LoRA rank \d+ is greater than max_lora_rank \d+)|"
+        r"(max_num_seqs \(\d+\) [^\n]*)",
+        "The engine refuses its settings: {0}.",
+        "Correct the engine's parameters (engine, extra_args) that the message names.",
     ),
     signature(
         _ENGINE,
@@ -124,18 +136,10 @@ ENGINE: tuple[Signature, ...] = (
     ),
     signature(
         _ENGINE,
-        "settings",
-        r"(max_num_batched_tokens \(\d+\) is smaller than .*)|(max_tokens_per_mm_item .*)|"
-        r"(LoRA rank \d+ is greater .*)|"
-        r"validation errors? for \w*Config\n\s*(?:\w+\n\s*)?(?:Value|Assertion) error, (.*)",
-        "The engine refuses its settings: {0}.",
-        "Correct the setting that this line names (engine, extra_args).",
-    ),
-    signature(
-        _ENGINE,
         "no-device",
         r"No CUDA GPUs are available|Found no NVIDIA driver|no CUDA-capable device|CUDA unknown error|"
-        r"Failed to infer device type|No neuron device|nrt_init|NRT_FAILURE|libcuda\.so\.1: cannot open",
+        r"Failed to infer device type|No neuron device|nrt_init|NRT_FAILURE|libcuda\.so\.1: cannot open|"
+        r"nvml error|driver not loaded|no CDI devices match|unresolvable CDI devices|could not select device driver",
         "The engine finds no accelerator in its container.",
         "Use an image for this accelerator, and check the driver and the device plugin on the node.",
     ),
@@ -203,7 +207,7 @@ STACKS: tuple[Signature, ...] = (
     signature(
         _ENGINE,
         "missing-module",
-        r"(?:ModuleNotFoundError|ImportError): (.*)",
+        r"(?:ModuleNotFoundError|ImportError): (.*)|python\S*: (No module named \S+)",
         "The image lacks a Python module: {0}.",
         "Use an image that has it; for S3 streaming an image with vllm[runai], or weights=sync.",
     ),
@@ -218,10 +222,10 @@ STACKS: tuple[Signature, ...] = (
     signature(
         _MODEL,
         "files",
-        r"EntryNotFoundError|Entry Not Found for url|no file named (\S+)|does not appear to have a file named (\S+)|"
+        r"no file named (\S+)|does not appear to have a file named (\S+)|"
         r"No such file or directory: '(/staged-model\S*)'|No supported config format found in (\S+)|"
         r"Cannot find any model weights|"
-        r"gguf.*(?:No such file|failed to open)",
+        r"gguf.*(?:No such file|failed to open)|EntryNotFoundError|Entry Not Found for url: (\S+)",
         "The model's directory lacks a file that the engine needs: {0}.",
         "Stage the model again without leaving that file out.",
     ),
@@ -230,23 +234,31 @@ STACKS: tuple[Signature, ...] = (
         "network",
         r"Name or service not known|Temporary failure in name resolution|Network is unreachable|"
         r"Failed to establish a new connection|Max retries exceeded",
-        "The container cannot reach a host it needs.",
-        "Check the pod's route, DNS and network policies to the host in the log line.",
+        "The container cannot reach a host it needs: {host}.",
+        "Check the pod's route, DNS and network policies to {host}.",
         lasting=False,
     ),
     signature(
         Category.START,
         "permission",
         r"PermissionError: \[Errno 13\] Permission denied: '([^']+)'|"
-        r"\[Errno 30\] Read-only file system: '([^']+)'",
+        r"\[Errno 30\] Read-only file system(?:: '([^']+)')?",
         "The container's user may not use {0}.",
         "Let the program write elsewhere (env HOME, HF_HOME), or run it as the user that its image is made for.",
     ),
     signature(
         Category.START,
+        "command",
+        r"\bsh: (?:line )?\d+: (\S+): (?:command )?not found|(\S+): command not found|"
+        r"can't open file '([^']+)'|\bsh: (?:line )?\d+: (\S+): Permission denied|exec: (\S+): not found",
+        "The command cannot be run in this image: {0} is not there or may not be run.",
+        "Use an image that has {0} ({image} has not), or correct command and args of {container}.",
+    ),
+    signature(
+        Category.START,
         "processor",
         r"exec format error|cannot execute binary file",
-        "The image is built for another processor than the node's.",
-        "Use an image for this architecture, or nodes of the other one (pod.architecture).",
+        "{image} is built for another processor than the node's.",
+        "Use an image for this architecture in {container}, or nodes of the other one (pod.architecture).",
     ),
 )

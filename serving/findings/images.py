@@ -64,8 +64,16 @@ _KINDS = (
         "Give nodes a larger disk, or free it: the serving images need 10 GB and more.",
     ),
     _Kind(
+        "server-error",
+        r"\b50[0234]\b (?:Internal Server Error|Bad Gateway|Service Unavailable|Gateway Time-?out)",
+        "the registry has trouble of its own",
+        "Wait: the kubelet tries again by itself. If it lasts, pull from another registry.",
+        final=False,
+    ),
+    _Kind(
         "network",
-        r"no such host|i/o timeout|dial tcp|connection re(fused|set)|TLS|x509|timeout|deadline exceeded|EOF",
+        r"no such host|i/o timeout|dial tcp|connection re(fused|set)|TLS|x509|timeout|deadline exceeded|EOF|"
+        r"HTTP response to HTTPS client|network is unreachable",
         "the node cannot reach the registry",
         "Check the node's route, DNS and proxy to the registry.",
         final=False,

@@ -16,6 +16,8 @@ def find(snapshot: Snapshot) -> Iterator[Diagnosis]:
             yield _failed(snapshot, job, failed)
         elif failed and not is_true(job, "Complete"):
             yield _trying(snapshot, job, failed)
+        elif is_true(job, "Suspended"):
+            yield _suspended(snapshot, job)
 
 
 def owned(pod: Object, job: Object | None = None) -> bool:
@@ -43,6 +45,14 @@ def _failed(snapshot: Snapshot, job: Object, failed: list[Container]) -> Diagnos
     tries = (job.get("status") or {}).get("failed", len(failed))
     cause = f"Job {name} failed {tries} times and is not tried again ({reason}): {why}"
     return Diagnosis(Category.JOB, _reason(snapshot, failed), cause, tuple(evidence), (*fixes, again))
+
+
+def _suspended(snapshot: Snapshot, job: Object) -> Diagnosis:
+    namespace, name = snapshot.namespace(job), name_of(job)
+    command = f'kubectl patch job -n {namespace} {name} -p \'{{"spec":{{"suspend":false}}}}\''
+    fix = f"Let it run: {command}; a queue (Kueue) may hold it."
+    evidence = (Evidence(f"Job {namespace}/{name} Suspended", str(condition(job, "Suspended").get("message") or "")),)
+    return Diagnosis(Category.JOB, "suspended", f"Job {name} is suspended.", evidence, (fix,), final=False)
 
 
 def _trying(snapshot: Snapshot, job: Object, failed: list[Container]) -> Diagnosis:

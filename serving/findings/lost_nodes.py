@@ -8,6 +8,14 @@ from serving.diagnosis import Category, Diagnosis, Evidence
 from serving.findings.wording import one_line, pod_name
 from serving.snapshot import Object, Snapshot, being_deleted, condition, is_true, name_of
 
+_TURNED_AWAY = (
+    "UnexpectedAdmissionError",
+    "NodeAffinity",
+    "AdmissionError",
+    "TopologyAffinityError",
+    "PodOSNotSupported",
+)
+_DISRUPTED = ("PreemptionByScheduler", "TerminationByKubelet", "EvictionByEvictionAPI")
 _TAKEN = ("Evicted", "Preempting", "NodeShutdown", "Terminated", "NodeLost")
 _RECLAIMED = re.compile(r"spot|interrupt|itn|rebalance|karpenter\.sh/disrupt", re.IGNORECASE)
 
@@ -78,25 +86,23 @@ def _evicted(snapshot: Snapshot, pod: Object, node_name: str) -> Diagnosis | Non
     status = pod.get("status") or {}
     disrupted = condition(pod, "DisruptionTarget")
     reason = str(status.get("reason") or "")
-    if status.get("phase") == "Failed" and reason in (
-        "Evicted",
-        "Preempting",
-        "NodeShutdown",
-        "Terminated",
-        "NodeLost",
-    ):
+    failed = status.get("phase") == "Failed"
+    if failed and (reason in _TAKEN or reason in _TURNED_AWAY or reason.startswith("OutOf")):
         message = str(status.get("message") or "")
-    elif disrupted.get("status") == "True" and disrupted.get("reason") in (
-        "PreemptionByScheduler",
-        "TerminationByKubelet",
-        "EvictionByEvictionAPI",
-    ):
-        reason, message = str(disrupted["reason"]), str(disrupted.get("message") or "")
+    elif disrupted.get("status") == "True" and disrupted.get("reason") in _DISRUPTED:
+        reason, message = str(disrupted["reason"]), str(disrupted.get("message") or status.get("message") or "")
     else:
         return None
     if any(is_true(other, "Ready") and not being_deleted(other) for other in snapshot.pods):
         return None
     evidence = (Evidence(f"{pod_name(pod)} {reason}", one_line(message) or reason),)
+    what, cause, fix = _why(pod, node_name, reason, message)
+    return Diagnosis(Category.NODE, what, cause, evidence, fix, final=False)
+
+
+def _why(pod: Object, node_name: str, reason: str, message: str) -> tuple[str, str, tuple[str, ...]]:
+    """Reason, cause and fixes."""
+    who = pod_name(pod)
     if match := re.search(r"low on resource: ([\w.-]+)", message):
         resource = match[1].rstrip(".")
         fix = (
@@ -104,12 +110,26 @@ def _evicted(snapshot: Snapshot, pod: Object, node_name: str) -> Diagnosis | Non
             if "storage" in resource
             else "Set resources.memory to what the engine needs, so that it gets a node with room."
         )
-        cause = f"{pod_name(pod)} was evicted: node {node_name} ran low on {resource}."
-        return Diagnosis(Category.NODE, "evicted", cause, evidence, (fix,), final=False)
+        return "evicted", f"{who} was evicted: node {node_name} ran low on {resource}.", (fix,)
+    if match := re.search(
+        r"(EmptyDir volume \"[^\"]+\"|ephemeral local storage|local ephemeral storage).*?(\d\w*)\"?", message
+    ):
+        limit = f"{match[1]} exceeds its limit of {match[2]}"
+        fixes = (
+            f"Raise the limit ({match[1]}, now {match[2]}) above the model's size.",
+            "Or let weights stream (weights=stream), which needs no disk.",
+        )
+        return "evicted", f"{who} was evicted from node {node_name}: {limit}.", fixes
     if "Preempt" in reason:
-        cause = f"{pod_name(pod)} was preempted by a pod of higher priority."
         fix = "Give the endpoint a priority class (pod.priority_class), or add nodes."
-        return Diagnosis(Category.NODE, "preempted", cause, evidence, (fix,), final=False)
-    cause = f"{pod_name(pod)} was taken off node {node_name} ({reason})."
+        return "preempted", f"{who} was preempted on node {node_name} by a pod of higher priority.", (fix,)
+    if reason in _TURNED_AWAY or reason.startswith("OutOf"):
+        said = one_line(message.removeprefix("Pod was rejected: "), 200) or reason
+        fixes = (
+            "Its replacement is tried again by itself.",
+            f"If it repeats, look at the device plugin and the devices of the node: kubectl describe node {node_name}",
+        )
+        return "rejected", f"Node {node_name} turned {who} away: {said}.", fixes
     fixes = ("Its replacement starts on another node: wait for it.", "With replicas above 1 the endpoint stays up.")
-    return Diagnosis(Category.NODE, "evicted", cause, evidence, fixes, final=False)
+    why = one_line(message, 200) or reason
+    return "evicted", f"{who} was taken off node {node_name}: {why.rstrip('.')}.", fixes

@@ -22,7 +22,11 @@ def judge(
     who, count = pod_name(pod), shown(resource, asked)
     if found := _group_too_large(snapshot, pod, nodes, resource, asked, evidence):
         return found
-    older = [o for o in snapshot.pods if _older_release(pod, o) and resource in node_rules.requests(o["spec"])]
+    older = [
+        other
+        for other in snapshot.pods
+        if _older_release(pod, other) and resource in node_rules.requests(other.get("spec") or {})
+    ]
     if older and is_true(older[0], "Ready"):
         return Diagnosis(
             Category.ROLLOUT,
@@ -36,7 +40,7 @@ def judge(
                 f"To go on at once: kubectl delete pod -n {snapshot.namespace(pod)} {name_of(older[0])} "
                 "(the endpoint is down until the new pod is ready).",
             ),
-            final=not snapshot.node_autoscaler,
+            final=not snapshot.adds_nodes,
         )
     return unschedulable(
         "no-free-capacity",
@@ -86,7 +90,7 @@ def _group_too_large(
             f"Add a node with {amount} {resource}: each of the {size} pods of the group needs one.",
             "Or lower the accelerators per pod (resources.accelerators, engine.tensor_parallel_size) or lws.size.",
         ],
-        final=not snapshot.node_autoscaler,
+        final=not snapshot.adds_nodes,
     )
 
 
@@ -100,7 +104,7 @@ def _older_release(pod: Object, other: Object) -> bool:
 def _owner(pod: Object) -> str:
     for reference in (pod.get("metadata") or {}).get("ownerReferences") or ():
         if reference.get("kind") == "ReplicaSet":
-            return str(reference["name"])
+            return str(reference.get("name") or "")
     return ""
 
 

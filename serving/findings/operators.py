@@ -13,6 +13,9 @@ from serving.snapshot import Object, Snapshot, condition, name_of
 OPERATOR_SECONDS = 60
 """An operator that runs writes a status within seconds."""
 
+NOTICED_SECONDS = 15
+"""Seconds without a status after which it is worth saying."""
+
 _OPERATORS = {
     "rayservices": ("RayService", "KubeRay operator", "kuberay-operator"),
     "leaderworkersets": ("LeaderWorkerSet", "LeaderWorkerSet controller", "lws-controller-manager"),
@@ -36,7 +39,7 @@ def find(snapshot: Snapshot) -> Iterator[Diagnosis]:
 
 def _silent(snapshot: Snapshot, workload: Object, kind: str, operator: str, deployment: str) -> Iterator[Diagnosis]:
     age = snapshot.age(workload)
-    if age < OPERATOR_SECONDS and snapshot.taken is not None:
+    if age < NOTICED_SECONDS and snapshot.taken is not None:
         return
     namespace, name = snapshot.namespace(workload), name_of(workload)
     yield Diagnosis(
@@ -56,6 +59,13 @@ def _silent(snapshot: Snapshot, workload: Object, kind: str, operator: str, depl
 def _ray(snapshot: Snapshot, service: Object) -> Iterator[Diagnosis]:
     status = service.get("status") or {}
     namespace, name = snapshot.namespace(service), name_of(service)
+    invalid = condition(service, "Ready")
+    if invalid.get("reason") == "ValidationFailed":
+        said = one_line(str(invalid.get("message") or "no message"))
+        evidence = (Evidence(f"RayService {namespace}/{name} Ready=False", said),)
+        fixes = (f"Correct what the message names in the spec of RayService {namespace}/{name}.",)
+        cause = f"KubeRay refuses the spec of RayService {name}: {said}"
+        yield Diagnosis(Category.RAY_SERVE, "invalid-spec", cause, evidence, fixes)
     for part in ("pendingServiceStatus", "activeServiceStatus"):
         state = status.get(part) or {}
         where = f"RayService {namespace}/{name} {part}"

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from serving import nodes as node_rules
 from serving.diagnosis import Category, Diagnosis, Evidence
-from serving.findings.wording import pod_name
+from serving.findings.wording import one_line, pod_name
 from serving.instances import instance_types
 from serving.nodes import number
 from serving.snapshot import Object, Snapshot, name_of
@@ -14,6 +14,13 @@ from serving.snapshot import Object, Snapshot, name_of
 PLAIN = ("cpu", "memory", "ephemeral-storage", "pods")
 ADD_NODE = "add such a node, or let the node autoscaler provide one"
 _INSTANCE_TYPE = "node.kubernetes.io/instance-type"
+_PASSING_TAINT = re.compile(
+    r"node\.kubernetes\.io/|node\.cloudprovider\.kubernetes\.io/|karpenter\.sh/|\S*agent-not-ready|\S*/not-ready|"
+    r"aws-node-termination-handler/|ToBeDeletedByClusterAutoscaler|DeletionCandidateOfClusterAutoscaler|"
+    r"efs\.csi|ebs\.csi|ignore-taint\.cluster-autoscaler|startup-taint\.cluster-autoscaler"
+)
+"""Taints that controllers set on a node that starts, is ill or goes, and take off again."""
+
 _PLUGINS = {
     "nvidia.com/gpu": "the NVIDIA device plugin (nvidia-device-plugin) on the GPU nodes",
     "aws.amazon.com/neuron": "the Neuron device plugin on the inf2/trn nodes",
@@ -31,7 +38,7 @@ def judge(snapshot: Snapshot, pod: Object, nodes: Sequence[Object], message: str
     """Returns why none of the nodes takes the pod."""
     from serving.findings import occupied
 
-    final = not snapshot.node_autoscaler
+    final = not snapshot.adds_nodes
     spec = pod.get("spec") or {}
     if not nodes:
         return unschedulable("no-nodes", "The cluster has no nodes.", [evidence], [f"Please {ADD_NODE}."], final=final)
@@ -40,9 +47,12 @@ def judge(snapshot: Snapshot, pod: Object, nodes: Sequence[Object], message: str
         return _selector(pod, nodes, evidence, final=final)
     asked = node_rules.requests(spec)
     for resource in sorted(asked, key=lambda name: name in PLAIN):
+        if _undeclared(resource, selected, message):
+            continue
         if found := _too_much(pod, resource, asked, selected, evidence, final=final):
             return found
-    roomy = [n for n in selected if all(node_rules.allocatable(n, r) >= q for r, q in asked.items())]
+    hard = {r: q for r, q in asked.items() if not _undeclared(r, selected, message)}
+    roomy = [n for n in selected if all(node_rules.allocatable(n, r) >= q for r, q in hard.items())]
     if not roomy:
         cause = f"No single node offers everything that {pod_name(pod)} asks for."
         fixes = [f"Lower cpu or memory of the endpoint's resources, or {ADD_NODE}."]
@@ -50,12 +60,26 @@ def judge(snapshot: Snapshot, pod: Object, nodes: Sequence[Object], message: str
     if found := _kept_out(pod, roomy, evidence, final=final):
         return found
     if "topology spread" in message:
-        cause = f"The required topology spread of {pod_name(pod)} leaves no node."
-        fixes = ["Make the spread a wish: whenUnsatisfiable ScheduleAnyway.", "Or add nodes in the zones it wants."]
-        return unschedulable("topology-spread", cause, [evidence], fixes, final=final)
-    if "affinity" in message:
+        return _spread(pod, evidence, final=final)
+    if re.search(r"(?:pod|pods) (?:anti-)?affinity", message):
         return _pod_affinity(pod, nodes, evidence, final=final)
+    if match := re.search(r"resourceclaim(?:template)? \"([^\"]+)\" not found", message):
+        cause = f"{pod_name(pod)} refers to resource claim {match[1]}, which does not exist."
+        return unschedulable("resource-claim", cause, [evidence], [f"Create resource claim {match[1]}."], final=True)
+    if not re.search(r"Insufficient|Too many pods", message):
+        cause = f"{pod_name(pod)} finds no node: {one_line(message, 250)}"
+        fixes = ["Do what the scheduler's sentence asks for (ports, claims, node name), or add a node."]
+        return unschedulable("other", cause, [evidence], fixes, final=False)
     return occupied.judge(snapshot, pod, roomy, asked, evidence)
+
+
+def _undeclared(resource: str, nodes: Sequence[Object], message: str) -> bool:
+    """Whether nodes do not speak of a plain resource at all, and the scheduler does not complain of it."""
+    return (
+        resource in PLAIN
+        and not any(node_rules.allocatable(node, resource) for node in nodes)
+        and f"Insufficient {resource}" not in message
+    )
 
 
 def scarce(message: str, asked: Mapping[str, Decimal]) -> str:
@@ -179,12 +203,14 @@ def _kept_out(pod: Object, nodes: Sequence[Object], evidence: Evidence, *, final
     spec = pod.get("spec") or {}
     reasons: list[Evidence] = []
     own: set[str] = set()
+    passing: set[str] = set()
     for node in nodes:
         taints = node_rules.untolerated_taints(node, spec)
         if not taints and not (node.get("spec") or {}).get("unschedulable"):
             return None
         reasons.append(Evidence(f"Node {name_of(node)} taints", ", ".join(taints) or "unschedulable"))
-        own |= {taint for taint in taints if not taint.startswith("node.kubernetes.io/")}
+        own |= {taint for taint in taints if not _PASSING_TAINT.match(taint)}
+        passing |= {taint.partition(":")[0].partition("=")[0] for taint in taints if _PASSING_TAINT.match(taint)}
     if own:
         keys = ", ".join(sorted({taint.partition(":")[0].partition("=")[0] for taint in own}))
         return unschedulable(
@@ -192,18 +218,30 @@ def _kept_out(pod: Object, nodes: Sequence[Object], evidence: Evidence, *, final
             f"The nodes that {pod_name(pod)} could use carry taint {', '.join(sorted(own))}, "
             "which it does not tolerate.",
             [evidence, *reasons[:3]],
-            [f"Add a toleration for {keys} to the pod.", f"Or take the taint {keys} off the nodes."],
+            [f"Add a toleration for {keys} to the pod (pod.tolerations).", f"Or take the taint {keys} off the nodes."],
             final=final,
         )
     names = ", ".join(name_of(node) for node in nodes[:3])
     return Diagnosis(
         Category.NODE,
         "not-ready",
-        f"The nodes that {pod_name(pod)} could use are not ready or cordoned: {names}.",
+        f"The nodes that {pod_name(pod)} could use are not ready or cordoned: {names}"
+        f"{' (' + ', '.join(sorted(passing)) + ')' if passing else ''}.",
         (evidence, *reasons[:3]),
         (f"Bring them back (kubectl uncordon {name_of(nodes[0])}, or replace the instance), or add a node.",),
         final=False,
     )
+
+
+def _spread(pod: Object, evidence: Evidence, *, final: bool) -> Diagnosis:
+    rules = (pod.get("spec") or {}).get("topologySpreadConstraints") or ()
+    keys = [str(rule.get("topologyKey")) for rule in rules if rule.get("whenUnsatisfiable") != "ScheduleAnyway"]
+    over = f" over {', '.join(keys)}" if keys else ""
+    cause = f"The required topology spread of {pod_name(pod)}{over} leaves no node."
+    fixes = ["Make the spread a wish: whenUnsatisfiable ScheduleAnyway.", f"Or add nodes that spread{over}."]
+    if "missing required label" in evidence.what:
+        fixes.insert(0, f"Label the nodes with {', '.join(keys) or 'the topology key'}.")
+    return unschedulable("topology-spread", cause, [evidence], fixes, final=final)
 
 
 def _pod_affinity(pod: Object, nodes: Sequence[Object], evidence: Evidence, *, final: bool) -> Diagnosis:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from serving.diagnosis import PROGRESS_DEADLINE, Category, Diagnosis, Evidence
+from serving.diagnosis import Category, Diagnosis, Evidence
 from serving.findings.wording import one_line
 from serving.readiness.model import Phase
 from serving.readiness.pods import pod_phase
@@ -10,7 +10,7 @@ from serving.snapshot import Snapshot, being_deleted, condition, name_of, namesp
 
 
 def find(snapshot: Snapshot) -> Iterator[Diagnosis]:
-    """Yields Deployments whose progress deadline passed."""
+    """Yields Deployments whose progress deadline passed, and RayServices that gave up waiting."""
     for deployment in snapshot.kind("deployments"):
         progressing = condition(deployment, "Progressing")
         if progressing.get("reason") != "ProgressDeadlineExceeded":
@@ -22,11 +22,28 @@ def find(snapshot: Snapshot) -> Iterator[Diagnosis]:
         doing = f"; {unready[0]}" if unready else ""
         yield Diagnosis(
             Category.ROLLOUT,
-            PROGRESS_DEADLINE,
+            "progress-deadline",
             f"Deployment {name} made no progress for {deadline} s{doing}.",
             (Evidence(f"Deployment {namespace}/{name} Progressing", one_line(str(progressing.get("message")))),),
             (
                 f"If the model is only slow to load, raise startup_seconds: the deadline of {name} follows it.",
-                f"See what it does: kubectl logs -n {namespace} -l app.kubernetes.io/component={name} --tail=50",
+                f"See what it does: kubectl logs -n {namespace} deployment/{name} --all-containers --tail=50",
             ),
+            is_deadline=True,
+        )
+    for service in snapshot.kind("rayservices"):
+        ready = condition(service, "Ready")
+        if ready.get("reason") != "InitializingTimeout":
+            continue
+        name, namespace = name_of(service), namespace_of(service) or "default"
+        yield Diagnosis(
+            Category.RAY_SERVE,
+            "initializing-timeout",
+            f"RayService {name} did not become ready in the time that KubeRay gives it.",
+            (Evidence(f"RayService {namespace}/{name} Ready=False", one_line(str(ready.get("message")))),),
+            (
+                f"If the model is only slow to load, raise the annotation ray.io/initializing-timeout of {name}.",
+                f"See what it does: kubectl describe rayservice -n {namespace} {name}, and the head's log.",
+            ),
+            is_deadline=True,
         )

@@ -12,6 +12,11 @@ from serving.snapshot import Snapshot, being_deleted, is_true, name_of
 _LISTENS = re.compile(
     r"(?:on|running on|listening (?:on|at)) (?:https?://)?(?:\[?[\w.:*]*\]?):(\d{2,5})\b", re.IGNORECASE
 )
+_UNKNOWN_MODEL = re.compile(
+    r"model [`'\"]?([^\s`'\"]+?)[`'\"]? (?:does not exist|not found|is not found)|model with id [`'\"]?([^\s`'\"]+)|"
+    r"unknown model: '([^']+)'",
+    re.IGNORECASE,
+)
 _SERVICE = re.compile(r"/namespaces/([^/]+)/services/(?:https?:)?([^/:]+)(?::([^/]+))?/proxy(/\S*)?")
 
 
@@ -24,6 +29,14 @@ def find(snapshot: Snapshot) -> Iterator[Diagnosis]:
         text = _text(entry.get("response"))
         if "error trying to reach service" in text and re.search(r"refused|no route|reset", text):
             yield _refused(snapshot, entry, text)
+        elif "error trying to reach service" in text and re.search(r"i/o timeout|deadline exceeded|awaiting", text):
+            yield _silent(entry, text)
+        elif "error trying to reach service" in text and re.search(r"tls|HTTP response to HTTPS", text):
+            yield _other_protocol(entry, text)
+        elif match := re.search(r"no service port \"?([^\s\"]+)\"? found", text):
+            yield _no_such_port(entry, text, match[1])
+        elif match := re.search(r"services \"([^\"]+)\" not found", text):
+            yield _no_service(entry, text, match[1])
         elif "no endpoints available for service" in text and _none_selected(snapshot):
             yield _no_endpoints(entry, text)
     yield from _model_name(snapshot)
@@ -36,7 +49,7 @@ def _refused(snapshot: Snapshot, entry: Mapping[str, Any], text: str) -> Diagnos
         match[1]
         for pod in snapshot.pods
         for container in (pod.get("spec") or {}).get("containers") or ()
-        if (match := _last(_LISTENS, snapshot.log(name_of(pod), container["name"])))
+        if (match := _last(_LISTENS, snapshot.log(name_of(pod), str(container.get("name")))))
     ]
     evidence = [Evidence(f"request {entry.get('method')} {entry.get('path')}", one_line(text))]
     listens = said[-1] if said else ""
@@ -60,6 +73,58 @@ def _refused(snapshot: Snapshot, entry: Mapping[str, Any], text: str) -> Diagnos
             "Give the pod a readiness probe: without one it counts as ready before it listens.",
         ),
     )
+
+
+def _silent(entry: Mapping[str, Any], text: str) -> Diagnosis:
+    namespace, service = _target(entry)
+    return Diagnosis(
+        Category.NETWORK,
+        "no-answer",
+        f"The pods behind Service {namespace}/{service} are ready, and requests to them get no answer.",
+        _asked(entry, text),
+        (
+            f"Check network policies and security groups between the API server and the pods of Service {service}.",
+            "See whether the engine hangs: its log, and its own /health from inside the pod.",
+        ),
+        final=False,
+    )
+
+
+def _other_protocol(entry: Mapping[str, Any], text: str) -> Diagnosis:
+    namespace, service = _target(entry)
+    return Diagnosis(
+        Category.NETWORK,
+        "protocol",
+        f"Requests to Service {namespace}/{service} speak HTTPS where the engine speaks HTTP, or the other way round.",
+        _asked(entry, text),
+        (f"Ask http:{service} instead of https:{service} (or the reverse), and set the probes' scheme alike.",),
+    )
+
+
+def _no_such_port(entry: Mapping[str, Any], text: str, port: str) -> Diagnosis:
+    namespace, service = _target(entry)
+    return Diagnosis(
+        Category.NETWORK,
+        "port-name",
+        f"Service {namespace}/{service} has no port {port}.",
+        _asked(entry, text),
+        (f"Name a port that Service {service} has: kubectl get service -n {namespace} {service} -o yaml",),
+    )
+
+
+def _no_service(entry: Mapping[str, Any], text: str, service: str) -> Diagnosis:
+    namespace, _ = _target(entry)
+    return Diagnosis(
+        Category.NETWORK,
+        "service-missing",
+        f"Pods are ready, and Service {service} does not exist in namespace {namespace}.",
+        _asked(entry, text),
+        (f"Create Service {service} in namespace {namespace}, or correct the name (kubectl get services).",),
+    )
+
+
+def _asked(entry: Mapping[str, Any], text: str) -> tuple[Evidence, ...]:
+    return (Evidence(f"request {entry.get('method')} {entry.get('path')}", one_line(text)),)
 
 
 def _none_selected(snapshot: Snapshot) -> bool:
@@ -92,7 +157,9 @@ def _model_name(snapshot: Snapshot) -> Iterator[Diagnosis]:
     for entry in snapshot.requests:
         asked = str((_document(entry.get("body"))).get("model") or "")
         text = _text(entry.get("response"))
-        if entry.get("status") == 404 and asked and "does not exist" in text and asked not in served:
+        unknown = next((g for g in match.groups() if g), "") if (match := _UNKNOWN_MODEL.search(text)) else ""
+        asked = asked or unknown
+        if entry.get("status") in (400, 404) and asked and unknown and asked not in served:
             listed = ", ".join(served) or "none"
             yield Diagnosis(
                 Category.MODEL_NAME,

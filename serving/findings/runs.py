@@ -1,11 +1,14 @@
 """Containers that start and end, or are ended: memory, probes, crashes, init containers."""
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from serving.diagnosis import Category, Diagnosis, Evidence
-from serving.findings import jobs, signatures
-from serving.findings.wording import container_name, one_line, tail
-from serving.snapshot import Container, Snapshot, being_deleted, containers, name_of, namespace_of, parse_time
+from serving.findings import jobs, signatures, starting
+from serving.findings.probes import ended_by_probe
+from serving.findings.wording import container_name, logs_command, one_line, tail
+from serving.snapshot import Container, Snapshot, being_deleted, containers, name_of, parse_time
 
 _SIGNALS = {
     132: "SIGILL: the image is built for another processor",
@@ -16,7 +19,6 @@ _SIGNALS = {
     143: "SIGTERM: something asked it to end",
 }
 _SIGNALLED = (0, 137, 143)
-_KILLED = (137, 143)
 
 CRASHES_UNTIL_FINAL = 3
 """Bad ends of a container after which an unknown crash counts as final; a known lasting cause needs one."""
@@ -29,12 +31,23 @@ def find(snapshot: Snapshot) -> Iterator[Diagnosis]:
             continue
         for container in containers(pod):
             if container.failures and container.ended and not _recovered(container):
-                yield _judged(snapshot, container)
+                found = _judged(snapshot, container)
+                yield replace(found, final=False) if found.final and _outlived(snapshot, container) else found
 
 
 def _recovered(container: Container) -> bool:
     """Whether the container failed before and is well now."""
     return bool(container.running and container.status.get("ready"))
+
+
+def _outlived(snapshot: Snapshot, container: Container) -> bool:
+    """Whether its present run has gone on for clearly longer than the one that failed: it got past that point."""
+    begun, over = (parse_time(str(container.ended.get(end) or "")) for end in ("startedAt", "finishedAt"))
+    now = parse_time(str(((container.status.get("state") or {}).get("running") or {}).get("startedAt") or ""))
+    if not begun or not over or not now or snapshot.taken is None:
+        return False
+    lasted = (over - begun).total_seconds()
+    return (snapshot.taken - now).total_seconds() > 1.5 * lasted + 30
 
 
 def _judged(snapshot: Snapshot, container: Container) -> Diagnosis:
@@ -45,12 +58,12 @@ def _judged(snapshot: Snapshot, container: Container) -> Diagnosis:
     if reason == "OOMKilled":
         return _out_of_memory(container, facts)
     if reason in ("StartError", "ContainerCannotRun"):
-        return _cannot_start(container, facts)
-    if code in _SIGNALLED and (killed := _killed_by_probe(snapshot, container, facts)):
+        return starting.judge(container, str(reason), str(ended.get("message") or ""), facts=facts)
+    if code in _SIGNALLED and (killed := ended_by_probe(snapshot, container, facts)):
         return killed
     log = snapshot.log(name_of(container.pod), container.name)
-    reading = signatures.read(log)
-    if reading is None and (killed := _killed_by_probe(snapshot, container, facts)):
+    reading = signatures.read(log, container)
+    if reading is None and (killed := ended_by_probe(snapshot, container, facts)):
         return killed
     if container.init:
         return _init(container, facts, log, reading)
@@ -63,23 +76,40 @@ def _judged(snapshot: Snapshot, container: Container) -> Diagnosis:
             reading.fixes,
             final=reading.signature.lasting or container.failures >= CRASHES_UNTIL_FINAL,
         )
+    if code in (126, 127):
+        last = Evidence(f"{container_name(container)} log", tail(log) or "(empty)")
+        return starting.no_such_command(container, code, facts, last)
     return Diagnosis(
         Category.CRASH,
         f"signal-{code - 128}" if isinstance(code, int) and code > 128 else "exit",
-        _crash(container, code),
+        _crash(container, code, log),
         (facts, Evidence(f"{container_name(container)} log", tail(log) or "(empty)")),
-        (f"Read its last lines: {_logs_command(container)}",),
+        (f"Read its last lines: {logs_command(container)}",),
         final=container.failures >= CRASHES_UNTIL_FINAL,
         wants=() if log else ("logs",),
     )
 
 
-def _crash(container: Container, code: object) -> str:
+def _crash(container: Container, code: object, log: str) -> str:
     if code == 0:
         return f"Container {container.name} ends by itself with exit code 0, and a server should not."
     if isinstance(code, int) and code in _SIGNALS:
         return f"Container {container.name} was ended by {_SIGNALS[code]} (exit code {code})."
-    return f"Container {container.name} keeps ending with exit code {code}."
+    said = _own_error(log)
+    last = f"; its error: {said}" if said else ""
+    return f"Container {container.name} keeps ending with exit code {code}{last}."
+
+
+_ERROR_LINE = re.compile(r"\b((?:[\w.]*\.)?\w*(?:Error|Exception): \S.*)")
+_SYMPTOM = re.compile(
+    r"Engine core initialization failed|EngineDeadError|See root cause above|cancelled|WorkerProc init"
+)
+
+
+def _own_error(log: str) -> str:
+    """The last exception in a log that is not the echo of another one; empty if there is none."""
+    found = [match[1] for line in log.splitlines() if not _SYMPTOM.search(line) and (match := _ERROR_LINE.search(line))]
+    return one_line(found[-1], 200).rstrip(".") if found else ""
 
 
 def _out_of_memory(container: Container, facts: Evidence) -> Diagnosis:
@@ -101,87 +131,6 @@ def _out_of_memory(container: Container, facts: Evidence) -> Diagnosis:
     )
 
 
-def _cannot_start(container: Container, facts: Evidence) -> Diagnosis:
-    command = (container.spec.get("command") or container.spec.get("args") or ["(the image's own)"])[0]
-    return Diagnosis(
-        Category.START,
-        "command",
-        f"Container {container.name} cannot be started: {one_line(str(container.ended.get('message') or ''), 200)}.",
-        (facts,),
-        (
-            f"Image {container.spec.get('image')} cannot run {command}: "
-            "use an image that has it, or correct the command.",
-        ),
-    )
-
-
-def _killed_by_probe(snapshot: Snapshot, container: Container, facts: Evidence) -> Diagnosis | None:
-    killings = [
-        event
-        for event in snapshot.events_of("Pod", name_of(container.pod))
-        if event.get("reason") == "Killing" and f"ontainer {container.name} failed" in str(event.get("message"))
-    ]
-    if not killings:
-        return _ran_out_of_startup(container, facts)
-    message = str(killings[-1].get("message"))
-    kind = "liveness" if "liveness" in message else "startup"
-    probe = container.spec.get(f"{kind}Probe") or {}
-    seconds = int(probe.get("failureThreshold", 3)) * int(probe.get("periodSeconds", 10))
-    seconds += int(probe.get("initialDelaySeconds", 0))
-    refused = any(
-        "connection refused" in str(event.get("message")) and kind in str(event.get("message")).lower()
-        for event in snapshot.events_of("Pod", name_of(container.pod))
-        if event.get("reason") == "Unhealthy"
-    )
-    loading = kind == "startup" or refused
-    fix = (
-        f"Raise startup_seconds: startupProbe failureThreshold x periodSeconds of container {container.name} must "
-        "exceed the load time"
-    )
-    if kind == "liveness":
-        fix += "; without a startupProbe the liveness probe counts from the start, and ends every longer load"
-    return Diagnosis(
-        Category.PROBE,
-        f"{kind}-kill",
-        f"The {kind} probe of container {container.name} gives up after {seconds} s and ends a server that "
-        f"{'still loads' if loading else 'no longer answers'}.",
-        (Evidence(f"{container_name(container)} Killing", one_line(message)), facts),
-        (f"{fix}.", f"See how far the load got: {_logs_command(container)}"),
-        final=container.failures >= 2,
-    )
-
-
-_SLACK_SECONDS = 15
-"""A probe's own time-out and the kubelet's pace, on top of a start-up budget."""
-
-
-def _ran_out_of_startup(container: Container, facts: Evidence) -> Diagnosis | None:
-    """A start that lasted just as long as its probe allows, for when the event about it has gone (after an hour)."""
-    probe = container.spec.get("startupProbe")
-    began, ended = (parse_time(str(container.ended.get(at) or "")) for at in ("startedAt", "finishedAt"))
-    if not probe or began is None or ended is None or container.ended.get("exitCode") not in _KILLED:
-        return None
-    period = int(probe.get("periodSeconds", 10))
-    budget = int(probe.get("initialDelaySeconds", 0)) + int(probe.get("failureThreshold", 3)) * period
-    grace = int((container.pod.get("spec") or {}).get("terminationGracePeriodSeconds", 30))
-    ran = (ended - began).total_seconds()
-    if not budget - period <= ran <= budget + period + grace + _SLACK_SECONDS:
-        return None
-    return Diagnosis(
-        Category.PROBE,
-        "startup-kill",
-        f"Container {container.name} was ended after {ran:.0f} s, when its startup probe gives up ({budget} s): "
-        "it still loads.",
-        (facts,),
-        (
-            f"Raise startup_seconds: startupProbe failureThreshold x periodSeconds of container {container.name} must "
-            "exceed the load time.",
-            f"See how far the load got: {_logs_command(container)}",
-        ),
-        final=container.failures >= 2,
-    )
-
-
 def _init(container: Container, facts: Evidence, log: str, reading: signatures.Reading | None) -> Diagnosis:
     if reading is not None:
         return Diagnosis(
@@ -197,11 +146,6 @@ def _init(container: Container, facts: Evidence, log: str, reading: signatures.R
         "exit",
         f"Init container {container.name} ends with exit code {container.ended.get('exitCode')}.",
         (facts, Evidence(f"{container_name(container)} log", tail(log) or "(empty)")),
-        (f"Read its last lines: {_logs_command(container)}",),
+        (f"Read its last lines: {logs_command(container)}",),
         final=container.failures >= CRASHES_UNTIL_FINAL,
     )
-
-
-def _logs_command(container: Container) -> str:
-    namespace = namespace_of(container.pod) or "default"
-    return f"kubectl logs -n {namespace} {name_of(container.pod)} -c {container.name} --previous"

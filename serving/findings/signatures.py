@@ -5,25 +5,24 @@ import re
 from dataclasses import dataclass
 
 from serving.diagnosis import Category
+from serving.findings.details import of_container, of_log
+from serving.snapshot import Container
 
 LAST_LINES = 300
 """How much of a log's end is read: what was said long before the end did not cause it."""
 
-_CHATTER = re.compile(
-    r"^\s*(?:\([^)]*\)\s*)*[\W\d_]*(?:TRACE|DEBUG|INFO|WARN(?:ING)?)\b"  # vLLM, Ray, uvicorn, Python's logging
-    r"|\blevel\"?\s*[=:]\s*\"?(?:trace|debug|info|warn)"  # logfmt and JSON
-    r"|^[IW]\d{4}\s",  # klog, glog (Triton)
-    re.IGNORECASE,
+_LEVEL = re.compile(
+    r"^.{0,90}?(?<![\w='\"./-])(?:(?P<quiet>DEBUG|INFO|NOTICE|TRACE)|(?P<warning>WARN(?:ING)?)"
+    r"|(?P<loud>ERROR|CRITICAL|FATAL))(?![\w='\"/-])"
+    r"|^(?P<klog>[IW])\d{4} \d\d:\d\d"
+    r"|\blevel\"?\s*[=:]\s*\"?(?P<json>trace|debug|info)\b"
+    r"|(?P<python>\b\w*Warning: )"
 )
-_WARNED = re.compile(r"\bwarn(?:ing)?\b|^W\d{4}\s", re.IGNORECASE)
-_TRIED_AGAIN = re.compile(r"\b(?:re-?try(?:ing)?|retries left|falling back|trying again)\b", re.IGNORECASE)
+_PASSES = re.compile(
+    r"\bretrying\b|\bwill (?:be )?retr|\bfall(?:s|ing) ?back\b|\btrying again\b|\bretries left\b", re.IGNORECASE
+)
 _EXHAUSTED = re.compile(r"max(?:imum)? ?retries|after \d+ retr|retries exceeded|retry limit", re.IGNORECASE)
-_ERROR = re.compile(
-    r"\b(?:ERROR|CRITICAL|FATAL)\b|^\s*(?:\([^)]*\)\s*)*(?:Traceback|[\w.]*(?:Error|Exception)\b)|^[EF]\d{4}\s", re.M
-)
-_LAST_WARNINGS = 5
-_OVERRIDING = frozenset({Category.GPU_MEMORY, Category.HOST_MEMORY, Category.ENGINE, Category.VOLUME})
-"""What ends an engine that had got past whatever was passing before."""
+_AN_ERROR = re.compile(r"\b(?:ERROR|CRITICAL|FATAL)\b|\b\w*(?:Error|Exception)\b|^Traceback|\bfatal\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,8 @@ class Signature:
     """A pattern in a log.
 
     Attributes:
-        cause: Sentence; ``{0}`` is what the pattern's first filled group holds.
+        cause: Sentence; ``{0}`` is what the pattern's first filled group holds, ``{name}`` a detail that stands
+            elsewhere in the log or in the pod (`serving.findings.details`).
         fixes: The same for each fix.
         lasting: Whether another start cannot end otherwise.
     """
@@ -68,14 +68,52 @@ def _all() -> tuple[Signature, ...]:
     return SIGNATURES
 
 
-def read(log: str) -> Reading | None:
-    """Returns the most telling signature that the end of the log shows, with the line it stands in.
+_OVERRIDING = frozenset({Category.GPU_MEMORY, Category.HOST_MEMORY, Category.ENGINE, Category.VOLUME})
+"""What ends an engine that had got past whatever was passing before."""
 
-    What a program notes by the way (information, warnings, attempts that it repeats) ended nothing, unless the log ends
-    with a warning and holds no error. A passing trouble gives way to an engine's own failure that comes after it.
+_LAST_WARNINGS = 5
+
+
+def read(log: str, container: Container | None = None) -> Reading | None:
+    """Returns the first signature that the end of the log shows, with the line it stands in.
+
+    What a program says in passing (its settings, warnings, what it tries again) is not why it ended: errors are read
+    first, and the last warnings only if there are no errors. A passing trouble gives way to an engine's own failure
+    that comes after it.
+
+    Args:
+        log: What the container said.
+        container: The container, for the objects that the fixes name.
     """
-    said = errors_of(log)
-    found = [(entry, match) for entry in _all() if (match := entry.pattern.search(said))]
+    lines = log.splitlines()[-LAST_LINES:]
+    ranks = [_rank(line) for line in lines]
+    errors = "\n".join(line for line, rank in zip(lines, ranks, strict=True) if rank > 1)
+    found = _best(errors)
+    if found is None and not _AN_ERROR.search(errors):
+        end = [index for index, line in enumerate(lines) if line.strip()][-_LAST_WARNINGS:]
+        found = _best("\n".join(lines[index] for index in end if ranks[index] > 0))
+    if found is None:
+        return None
+    entry, line, group = found
+    details = {**of_log(errors, "\n".join(lines)), **of_container(container), "0": group}
+    return Reading(entry, line, _filled(entry.cause, details), tuple(_filled(fix, details) for fix in entry.fixes))
+
+
+def _rank(line: str) -> int:
+    """How much a line tells of an end: 2 an error or no level, 1 a warning, 0 what is said in passing."""
+    match = _LEVEL.search(line)
+    kind = match.lastgroup if match else None
+    if kind in ("quiet", "json", "python") or (match and match["klog"] == "I"):
+        return 0
+    if kind == "loud":
+        return 2
+    if _PASSES.search(line) and not _EXHAUSTED.search(line):
+        return 0
+    return 2 if kind is None else 1
+
+
+def _best(text: str) -> tuple[Signature, str, str] | None:
+    found = [(entry, match) for entry in _all() if (match := entry.pattern.search(text))]
     if not found:
         return None
     entry, match = found[0]
@@ -85,37 +123,14 @@ def read(log: str) -> Reading | None:
             for other, place in found
             if other.lasting and other.category in _OVERRIDING and place.start() > match.end()
         ]
-        entry, match = later[0] if later else found[0]
-    begin = said.rfind("\n", 0, match.start()) + 1
-    end = said.find("\n", match.end())
-    group = next((filled.strip() for filled in match.groups() if filled), "")
-    return Reading(
-        entry,
-        line=said[begin : end if end >= 0 else len(said)].strip(),
-        cause=_filled(entry.cause, group),
-        fixes=tuple(_filled(fix, group) for fix in entry.fixes),
-    )
+        entry, match = later[0] if later else (entry, match)
+    begin = text.rfind("\n", 0, match.start()) + 1
+    end = text.find("\n", match.end())
+    line = text[begin : end if end >= 0 else len(text)].strip()
+    return entry, line, next((group.strip() for group in match.groups() if group), "")
 
 
-def errors_of(log: str) -> str:
-    """The end of a log with the lines blanked that tell of no failure; lines keep their order."""
-    lines = log.splitlines()[-LAST_LINES:]
-    kept = [line if _failure(line) else "" for line in lines]
-    if not _ERROR.search("\n".join(kept)):
-        told = [index for index, line in enumerate(lines) if line.strip()][-_LAST_WARNINGS:]
-        for index in told:
-            if _WARNED.search(lines[index]) and not _repeated(lines[index]):
-                kept[index] = lines[index]
-    return "\n".join(kept)
-
-
-def _failure(line: str) -> bool:
-    return not _CHATTER.search(line) and not _repeated(line)
-
-
-def _repeated(line: str) -> bool:
-    return bool(_TRIED_AGAIN.search(line)) and not _EXHAUSTED.search(line)
-
-
-def _filled(text: str, group: str) -> str:
-    return text.replace("{0}", group).replace(" :", ":").replace("  ", " ").strip()
+def _filled(text: str, details: dict[str, str]) -> str:
+    filled = re.sub(r"\{(\w+)\}", lambda match: details.get(match[1], ""), text)
+    filled = filled.replace(" :", ":").replace(": .", ".").replace("  ", " ").replace(" .", ".").strip()
+    return filled[:1].upper() + filled[1:]

@@ -14,6 +14,12 @@ def container_name(container: Container) -> str:
     return f"{pod_name(container.pod)} {kind} {container.name}"
 
 
+def logs_command(container: Container) -> str:
+    """Returns the command that shows what the container's last run said."""
+    namespace = namespace_of(container.pod) or "default"
+    return f"kubectl logs -n {namespace} {name_of(container.pod)} -c {container.name} --previous"
+
+
 def tail(text: str, lines: int = 5, width: int = 400) -> str:
     """Returns the last lines of a log that hold anything."""
     kept = [line.strip() for line in text.splitlines() if line.strip()][-lines:]

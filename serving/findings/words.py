@@ -12,65 +12,81 @@ _MODEL, _STORE = Category.MODEL_ACCESS, Category.STORE_ACCESS
 
 _TOKEN = (
     "The Hub refuses the token: it is missing, wrong or expired.",
-    "Put a valid token into Secret hf-token, key token (huggingface.co/settings/tokens).",
+    "Put a valid token into {secret} (huggingface.co/settings/tokens).",
 )
 
 HUB: tuple[Signature, ...] = (
     signature(
         _MODEL,
+        "token-scope",
+        r"enable access to public gated repositories in your fine-grained token",
+        "The token is fine-grained and may not read public gated repositories such as {repo}.",
+        "Allow it in the token's settings (huggingface.co/settings/tokens: read access to public gated repositories), "
+        "or put another token into {secret}.",
+    ),
+    signature(
+        _MODEL,
         "gated",
         r"access (?:to )?(?:a )?gated repo|GatedRepoError|gated repo.*(?:401|403)|Access to model (\S+) is restricted",
-        "The model's repository is gated and this token's account has no access to it.",
-        "Accept the licence on the model's page with the account that owns the token.",
-        "Put a token of an account with access into Secret hf-token, key token.",
+        "The model's repository is gated and this token's account has no access to it: {repo}.",
+        "Accept the licence on the page of {repo} (huggingface.co) with the account that owns the token.",
+        "Put a token of an account with access into {secret}.",
+    ),
+    signature(
+        _MODEL,
+        "disabled",
+        r"DisabledRepoError|Access to this resource is disabled",
+        "The Hub has disabled {repo}.",
+        "Use another model, or ask its owner: the Hub gives this one to nobody.",
     ),
     signature(
         _MODEL,
         "token",
-        r"Invalid credentials|Invalid user token|LocalTokenNotFoundError|fine-grained token settings|"
+        r"Invalid credentials|Invalid user token|LocalTokenNotFoundError|"
         r"(?:user|access) token (?:is|has) (?:invalid|expired)",
         *_TOKEN,
     ),
     signature(
         _MODEL,
         "revision",
-        r"RevisionNotFoundError|Revision Not Found|Invalid rev id|is not a valid git identifier",
-        "The repository has no such revision.",
+        r"RevisionNotFoundError|Revision Not Found|Invalid rev id:? ?(\S*)|(\S+) is not a valid git identifier",
+        "The repository {repo} has no such revision: {0}.",
         "Set revision to a branch, tag or commit that exists.",
     ),
     signature(
         _MODEL,
         "repository",
-        r"RepositoryNotFoundError|Repository Not Found|DisabledRepoError|HFValidationError|"
-        r"not a local folder and is not a valid model identifier|"
-        r"Invalid repository ID or local directory",
-        "The Hub has no such repository, or the token may not see it.",
-        "Correct the model's name, or use a token that may see the private repository (Secret hf-token).",
+        r"RepositoryNotFoundError|Repository Not Found|not a local folder and is not a valid model identifier|"
+        r"Invalid repository ID or local directory|HFValidationError|Repo id must (?:be in the form|use alphanumeric)",
+        "The Hub has no such repository, or the token may not see it: {repo}.",
+        "Correct the model's name, or use a token that may see the private repository ({secret}).",
     ),
-    signature(_MODEL, "token", r"401 Client Error|Unauthorized for url|Invalid username or password", *_TOKEN),
+    signature(
+        _MODEL, "token", r"401 Client Error|401 Unauthorized|Unauthorized for url|Invalid username or password", *_TOKEN
+    ),
     signature(
         _MODEL,
         "forbidden",
-        r"403 Client Error|403 Forbidden|Forbidden for url: https?://",
-        "The Hub refuses this token's account access to the model.",
-        "Use a token with read access to this repository (Secret hf-token, key token); accept the licence on the "
-        "model's page if it has one.",
-    ),
-    signature(
-        _MODEL,
-        "hub-down",
-        r"HfHubHTTPError: 5\d\d|5\d\d Server Error.*huggingface",
-        "The Hub answers with an error of its own.",
-        "Serve from the staged model (weights=sync or stream) instead of the Hub, or try again later.",
-        lasting=False,
+        r"403 (?:Client Error|Forbidden)\b.*(?:huggingface|hf\.co)|(?:huggingface|hf\.co)\S*.*403 Forbidden",
+        "The Hub forbids the token's account to read {repo}.",
+        "Let the account that owns the token see the repository, or put another token into {secret}.",
     ),
     signature(
         _MODEL,
         "rate-limit",
-        r"429 Client Error|429 Too Many Requests|Too Many Requests for url|had to rate limit your IP",
+        r"429 (?:Client Error|Too Many Requests)|Too Many Requests for url|rate limit your IP",
         "The Hub answers that there were too many requests.",
         "Serve from the staged model (weights=sync or stream) instead of the Hub.",
-        "Give the pod a token: requests with one have a higher limit.",
+        "Give the pod a token ({secret}): requests with one have a higher limit.",
+        lasting=False,
+    ),
+    signature(
+        _MODEL,
+        "hub-down",
+        r"HfHubHTTPError: 5\d\d|5\d\d Server Error.*(?:huggingface|hf\.co)|"
+        r"50\d \S+ ?\S* ?(?:Error|Gateway|Unavailable).*huggingface",
+        "The Hub has trouble of its own and answers with a server error.",
+        "Wait and try again (status.huggingface.co), or serve from the staged model (weights=sync or stream).",
         lasting=False,
     ),
     signature(
@@ -83,8 +99,16 @@ HUB: tuple[Signature, ...] = (
     ),
     signature(
         _MODEL,
+        "certificate",
+        r"CERTIFICATE_VERIFY_FAILED|SSLCertVerificationError",
+        "The container does not trust the certificate that {host} shows: a proxy in between, as a rule.",
+        "Give the container the proxy's certificate (env SSL_CERT_FILE), or serve from the staged model.",
+    ),
+    signature(
+        _MODEL,
         "network",
-        r"LocalEntryNotFoundError|couldn't connect to 'https?://|check ?(?:out )?your (?:internet )?connection",
+        r"LocalEntryNotFoundError|couldn't connect to 'https?://|check ?(?:out )?your (?:internet )?connection|"
+        r"host='huggingface\.co'.*Max retries exceeded|Failed to resolve 'huggingface\.co'",
         "The container cannot reach the Hub.",
         "Serve from the staged model (weights=sync or stream) instead of the Hub.",
         "Check the pod's route, DNS and network policies to the Hub.",
@@ -105,58 +129,57 @@ S3: tuple[Signature, ...] = (
         "region",
         r"PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraint|BucketRegionError|"
         r"the region '[^']*' is wrong|must be addressed using the specified endpoint|\(301\) when calling",
-        "The bucket is in another region than the pod was told.",
-        "Correct the region of the model store.",
+        "{bucket} is in another region than the pod was told.",
+        "Correct the region of the model store (AWS_REGION of the container) to that of {bucket}.",
     ),
     signature(
         _STORE,
         "credentials",
         r"NoCredentialsError|Unable to locate credentials|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|"
         r"InvalidClientTokenId|AssumeRoleWithWebIdentity|CredentialRetrievalError|RequestTimeTooSkewed|"
-        r"UnrecognizedClientException|TokenRefreshRequired|InvalidIdentityToken",
+        r"No signing credentials|InvalidToken\b|UnrecognizedClientException|TokenRefreshRequired|InvalidIdentityToken",
         "The pod has no valid AWS credentials.",
-        "Give the pod's service account a role (Pod Identity association or IRSA) and name it in service_account.",
+        "Give {account} a role (Pod Identity association or IRSA), or name one that has it in service_account.",
         lasting=False,
     ),
     signature(
         _STORE,
         "denied",
         r"AccessDenied|is not authorized to perform: (s3:\w+)|\(403\) when calling the \w+|S3.*access denied|"
-        r"Access Denied.*s3://",
-        "S3 denies the pod access to the model.",
-        "Grant s3:GetObject and s3:ListBucket on the bucket to the role of the pod's service account "
-        "(Pod Identity association or IRSA).",
-        "Check that service_account is the account with that role.",
+        r"Access Denied.*s3://|(?:Forbidden|Client error).*Access Denied|ListObjectsV2 failed.*(?:Forbidden|denied)",
+        "S3 denies the pod access to the model in {bucket}.",
+        "Grant {action} on {resource} to {role} (Pod Identity association or IRSA; s3:ListBucket on the bucket too).",
+        "Check that service_account is the account with that role: the pod runs as {account}.",
         lasting=False,
     ),
     signature(
         _STORE,
         "missing",
         r"NoSuchBucket|NoSuchKey|The specified (?:bucket|key) does not exist|\(404\) when calling the \w+|"
-        r"Invalid bucket name|no (?:objects|files|such prefix)\b.* s3://",
-        "The bucket or the model's objects do not exist.",
-        "Stage the model again, and check the bucket's name.",
-    ),
-    signature(
-        _STORE,
-        "rate-limit",
-        r"\(SlowDown\)|Please reduce your request rate|\(503\) when calling the \w+|ServiceUnavailable.*S3",
-        "S3 answers that there were too many requests for this prefix.",
-        "Start fewer pods at a time, or wait: S3 scales a prefix up within minutes.",
-        lasting=False,
+        r"bucket \S* ?does not exist|[Nn]o (?:objects|files|such object|weights)\b.*s3://|Invalid bucket name",
+        "{bucket} or the model's objects in it do not exist.",
+        "Stage the model again, and check the name and prefix of {bucket}.",
     ),
     signature(
         _STORE,
         "archived",
         r"InvalidObjectState",
-        "The model's objects were moved to an archive storage class.",
-        "Stage the model again, and keep lifecycle rules that archive off the model store's prefix.",
+        "The model's objects in {bucket} are archived (Glacier) and cannot be read.",
+        "Restore them or stage the model again, and keep the prefix out of the lifecycle rule that archives it.",
+    ),
+    signature(
+        _STORE,
+        "rate-limit",
+        r"\(SlowDown\)|\(503\) when calling the \w+|ThrottlingException|reduce your request rate",
+        "S3 answers that there were too many requests.",
+        "Wait: S3 makes room by itself. Start fewer pods at a time, or use weights=stream.",
+        lasting=False,
     ),
     signature(
         _STORE,
         "unreachable",
-        r"Could not connect to the endpoint URL|EndpointConnectionError|ConnectTimeoutError|"
-        r"Connect timeout on endpoint URL|ReadTimeoutError.*(?:amazonaws|s3)",
+        r"Could not connect to the endpoint URL|EndpointConnectionError|ConnectTimeout(?:Error)?\b.*amazonaws|"
+        r"Read timeout on endpoint URL",
         "The pod cannot reach S3.",
         "Check the pod's route to S3 (VPC endpoint, NAT, network policies) and the store's endpoint_url.",
         lasting=False,
