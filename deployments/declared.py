@@ -88,11 +88,18 @@ OPERATIONS = (
     Declared(
         "refresh-models",
         "flows.refresh_models.refresh_models",
-        "Bring endpoints up to date with the branches that they follow; turn its schedule on to do so daily.",
+        "Bring endpoints up to date with the branches that they follow; turn its schedule on to do so hourly.",
         ("operate",),
         size=Size.TRANSFER,
         one_at_a_time=True,
-        schedules=(Schedule("daily", "0 6 * * *"),),
+        schedules=(Schedule("hourly", "0 * * * *"),),
+    ),
+    Declared(
+        "refresh-endpoint",
+        "flows.refresh_endpoint.refresh_endpoint",
+        "Bring one endpoint to its branch's commit, after asking a person where its policy says so.",
+        ("operate",),
+        size=Size.TRANSFER,
     ),
     Declared(
         "rollback-endpoint",

@@ -4,59 +4,44 @@ from typing import Annotated, Any
 
 from prefect import flow, runtime, tags
 from prefect.artifacts import acreate_table_artifact
+from prefect.blocks.core import Block
 from prefect.client.schemas.objects import State
 from pydantic import BaseModel
 
-from blocks.cluster import InferenceCluster
-from blocks.hub import HuggingFaceHub
-from blocks.store import ModelStore
 from flows.naming import in_namespace
 from flows.parameters import ClusterBlock, HubBlock, Namespace, StoreBlock, TimeoutMinutes, titled
-from flows.pipeline import DeployReport, Target, deploy_endpoint
+from flows.refresh_endpoint import refresh_endpoint
 from serving import events
-from serving.errors import InferenceError, RolloutError, SmokeTestError
-from serving.models import PinnedModel
-from serving.record import EndpointRecord
+from serving.errors import InferenceError
+from serving.refresh import Decision, Step
+from tasks.approval import request_approval
 from tasks.events import emit
 from tasks.explain import explained
-from tasks.refresh import find_outdated, reject
+from tasks.refresh import find_outdated
+from tasks.secret import follow_hub_secrets
+
+BAD_TOKENS = frozenset({"hub.token_expired", "hub.bad_token"})
+"""A token that the Hub does not take is not brought into the cluster."""
 
 
 class RefreshReport(BaseModel):
     """What a refresh did, by ``namespace/endpoint``.
 
     Attributes:
-        current: Endpoints that serve what their branch is.
+        current: Endpoints that serve what they should: their branch's commit, or what they are pinned to.
         refreshed: Endpoints that serve another commit now.
+        waiting: Endpoints that are behind and whose window is closed, with when it opens.
+        asked: Endpoints that are behind and wait for an answer, with where to give it.
         failed: Endpoints that serve what they served, with the reason.
+        secrets: Secrets of the cluster that got the block's changed token, as ``namespace/name``.
     """
 
-    current: list[str]
-    refreshed: list[str]
-    failed: dict[str, str]
-
-
-@flow(name="refresh-endpoint", flow_run_name="refresh {record.spec.name} to {newest.commit}")
-async def refresh_endpoint(
-    record: EndpointRecord,
-    newest: PinnedModel,
-    cluster: InferenceCluster,
-    hub: HuggingFaceHub,
-    store: ModelStore,
-    timeout_minutes: int = 60,
-) -> DeployReport | State[Any]:
-    """Takes one endpoint to the commit that its branch is now: staged, proved, switched. Else it stays as it is.
-
-    Args:
-        record: What the endpoint serves.
-        newest: What it is to serve.
-        cluster: Cluster of the endpoint.
-        hub: Token and address of the Hub.
-        store: Bucket and prefix that hold staged models.
-        timeout_minutes: How long the workload may take to become ready.
-    """
-    target = Target(cluster=cluster, hub=hub, store=store)
-    return await explained(deploy_endpoint(record.spec, target, timeout_seconds=60.0 * timeout_minutes, pinned=newest))
+    current: list[str] = []
+    refreshed: list[str] = []
+    waiting: dict[str, str] = {}
+    asked: dict[str, str] = {}
+    failed: dict[str, str] = {}
+    secrets: list[str] = []
 
 
 @flow(name="refresh-models", flow_run_name=in_namespace("refresh endpoints"))
@@ -65,66 +50,120 @@ async def refresh_models(
     hub: HubBlock,
     store: StoreBlock,
     namespace: Namespace = "",
+    endpoint: Annotated[str, titled("Endpoint")] = "",
     repo_id: Annotated[str, titled("Model")] = "",
+    ignore_windows: Annotated[bool, titled("At any hour")] = False,
     timeout_minutes: TimeoutMinutes = 60,
 ) -> RefreshReport | State[Any]:
     """Brings every endpoint that follows a branch to the commit that the branch is now.
 
-    One request to the Hub per repository and branch; endpoints whose commit did not move are not touched. A commit that
-    cannot be proved leaves the endpoint serving what it served, and is passed over until the branch moves on. One
-    endpoint's failure stops no other.
+    One request to the Hub per repository and branch; endpoints whose commit did not move are not touched. What is
+    behind moves as its refresh policy says: at once, in its window, or when a person approves. A commit that cannot be
+    proved leaves the endpoint serving what it served, and is passed over until the branch moves on. One endpoint's
+    failure stops no other. A token that was changed in the Hub block reaches the cluster's Secrets, too.
 
     Args:
         cluster: Cluster whose endpoints are looked at.
         hub: Token and address of the Hub.
         store: Bucket and prefix that hold staged models.
         namespace: By default all namespaces.
+        endpoint: Only the endpoint of this name; by default all.
         repo_id: Only endpoints of this Hub repository, organization/name; by default all.
+        ignore_windows: Whether endpoints may move outside the hours of their policies.
         timeout_minutes: How long each workload may take to become ready.
     """
-    blocks = {"cluster": cluster, "hub": hub, "store": store}
-    return await explained(_refresh(namespace, repo_id, blocks, timeout_minutes))
+    blocks: dict[str, Block] = {"cluster": cluster, "hub": hub, "store": store}
+
+    async def work() -> RefreshReport:
+        chosen = {"namespace": namespace, "endpoint": endpoint, "repo_id": repo_id}
+        decisions = await find_outdated(cluster, hub, **chosen, ignore_windows=ignore_windows)
+        report = RefreshReport()
+        if not any(one.code in BAD_TOKENS for one in decisions):
+            used = {(one.record.spec.namespace, one.record.spec.token_secret) for one in decisions}
+            changed, failed = await follow_hub_secrets([one for one in used if one[1]], hub, cluster)
+            report.secrets.extend(changed)
+            report.failed.update({f"Secret {name}": why for name, why in failed.items()})
+        for decision in decisions:
+            await _settle(decision, report, blocks, timeout_minutes)
+        await _show(decisions, report)
+        if report.failed:
+            raise _failure(decisions, report)
+        return report
+
+    return await explained(work())
 
 
-async def _refresh(namespace: str, repo_id: str, blocks: dict[str, Any], timeout_minutes: int) -> RefreshReport:
-    found = await find_outdated(namespace, blocks["cluster"], blocks["hub"], repo_id)
-    refreshed: list[str] = []
-    failed = dict(found.unknown)
-    for record, newest in found.outdated:
-        name = f"{record.spec.namespace}/{record.spec.name}"
-        with tags(*runtime.flow_run.tags):  # a subflow's run does not have its parent's by itself
-            state = await refresh_endpoint(record, newest, **blocks, timeout_minutes=timeout_minutes, return_state=True)
-        if state.is_completed():
-            refreshed.append(name)
-            _emit_refreshed(await state.aresult())
-            continue
-        failed[name] = state.message or str(state.type.value)
-        fields = events.serving(record)
-        emit(events.EndpointRefreshFailed(**fields, rejected_commit=newest.commit, message=failed[name]))
-        outcome = await state.aresult(raise_on_failure=False)
-        if isinstance(outcome, (RolloutError, SmokeTestError)):
-            await reject(record, newest, str(outcome), blocks["cluster"])
-    report = RefreshReport(current=found.current, refreshed=refreshed, failed=failed)
-    await _show(report)
-    if failed:
-        raise InferenceError(
-            f"{len(failed)} of {len(failed) + len(refreshed) + len(report.current)} endpoints were not refreshed: "
-            f"{'; '.join(f'{name}: {why}' for name, why in failed.items())}",
-            code="refresh.failed",
-        )
-    return report
+async def _settle(decision: Decision, report: RefreshReport, blocks: dict[str, Block], timeout_minutes: int) -> None:
+    """Does what was decided about one endpoint, and notes what came of it."""
+    match decision.step:
+        case Step.UNKNOWN:
+            report.failed[decision.name] = decision.why
+        case Step.WAITS:
+            report.waiting[decision.name] = decision.why
+        case Step.ASKS:
+            try:
+                report.asked[decision.name] = await request_approval(decision, blocks, timeout_minutes)
+            except InferenceError as error:
+                report.failed[decision.name] = str(error)
+        case Step.MOVES:
+            await _move(decision, report, blocks, timeout_minutes)
+        case _:
+            report.current.append(decision.name)
 
 
-def _emit_refreshed(outcome: Any) -> None:
-    record = DeployReport.model_validate(outcome).record
-    if record is not None:
-        emit(events.refreshed(record))
+async def _move(decision: Decision, report: RefreshReport, blocks: dict[str, Block], timeout_minutes: int) -> None:
+    spec, newest = decision.record.spec, decision.newest
+    assert newest is not None  # what moves has somewhere to go
+    parameters: dict[str, Any] = {
+        "endpoint": spec.name,
+        "namespace": spec.namespace,
+        "commit": newest.commit,
+        "ignore_windows": True,  # its window was open when it was decided
+        "timeout_minutes": timeout_minutes,
+        **blocks,
+    }
+    with tags(*runtime.flow_run.tags):  # a subflow's run does not have its parent's by itself
+        state = await refresh_endpoint(**parameters, return_state=True)
+    if state.is_completed():
+        report.refreshed.append(decision.name)
+        return
+    report.failed[decision.name] = state.message or str(state.type.value)
+    fields = events.serving(decision.record)
+    message = report.failed[decision.name]
+    emit(events.EndpointRefreshFailed(**fields, rejected_commit=newest.commit, message=message))
 
 
-async def _show(report: RefreshReport) -> None:
-    rows = [{"endpoint": name, "outcome": "refreshed", "why": ""} for name in report.refreshed]
-    rows += [
-        {"endpoint": name, "outcome": "serves its earlier commit", "why": why} for name, why in report.failed.items()
+def _failure(decisions: list[Decision], report: RefreshReport) -> InferenceError:
+    """The run's failure; a reason that several endpoints share, such as an expired token, is told once."""
+    reasons: dict[str, list[str]] = {}
+    for name, why in report.failed.items():
+        reasons.setdefault(why, []).append(name)
+    told = "; ".join(f"{', '.join(names)}: {why}" for why, names in reasons.items())
+    codes = {one.code for one in decisions if one.name in report.failed}
+    return InferenceError(
+        f"{len(report.failed)} of {len(decisions)} endpoints were not refreshed: {told}",
+        code=next(iter(codes)) if len(codes) == 1 and len(reasons) == 1 and codes != {""} else "refresh.failed",
+    )
+
+
+async def _show(decisions: list[Decision], report: RefreshReport) -> None:
+    rows = [
+        {
+            "endpoint": one.name,
+            "outcome": "refreshed" if one.name in report.refreshed else _outcome(one, report),
+            "commit": one.record.current.model.commit[:12] if one.record.current else "",
+            "branch": one.newest.commit[:12] if one.newest else "",
+            "why": report.failed.get(one.name) or report.asked.get(one.name) or one.why,
+        }
+        for one in sorted(decisions, key=lambda one: (one.step is Step.CURRENT, one.name))
     ]
-    rows += [{"endpoint": name, "outcome": "up to date", "why": ""} for name in report.current]
+    rows += [
+        {"endpoint": name, "outcome": "not changed", "commit": "", "branch": "", "why": why}
+        for name, why in report.failed.items()
+        if name.startswith("Secret ")
+    ]
     await acreate_table_artifact(table=rows, key="refresh", description=f"{len(report.refreshed)} refreshed")
+
+
+def _outcome(decision: Decision, report: RefreshReport) -> str:
+    return "serves its earlier commit" if decision.name in report.failed else decision.step.value

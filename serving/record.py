@@ -108,6 +108,22 @@ class Rejected(BaseModel):
     at: str
 
 
+class Approved(BaseModel):
+    """A commit that a person let refreshes move to.
+
+    Attributes:
+        by: Who, as they called themselves; may be empty.
+        at: ISO 8601, UTC.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    commit: str
+    by: str
+    note: str
+    at: str
+
+
 class Failure(BaseModel):
     """Why the last candidate that failed was not promoted.
 
@@ -155,6 +171,7 @@ class EndpointRecord(BaseModel):
         current: The release that the endpoint's Service points at; None while the first one is on its way.
         previous: The releases before it, the newest first.
         rejected: The newest commit that must not be tried again by itself.
+        approved: The newest commit that a person approved, where the refresh policy asks for that.
         failed: The last candidate that could not be promoted, if any.
     """
 
@@ -166,6 +183,7 @@ class EndpointRecord(BaseModel):
     current: ReleaseRecord | None = None
     previous: tuple[ReleaseRecord, ...] = ()
     rejected: Rejected | None = None
+    approved: Approved | None = None
     failed: Failure | None = None
 
     @model_validator(mode="before")

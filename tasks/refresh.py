@@ -1,8 +1,7 @@
-"""Which endpoints are behind the branches that they follow."""
+"""Which endpoints are behind the branches that they follow, and what a person said about a commit."""
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from prefect import get_run_logger, task
@@ -12,59 +11,75 @@ from blocks.cluster import InferenceCluster
 from blocks.hub import HuggingFaceHub
 from kube.apply import apply
 from kube.read import ALL_NAMESPACES
-from serving.errors import InferenceError
-from serving.models import COMMIT, ModelSource, PinnedModel
-from serving.record import EndpointRecord, Rejected, to_manifest
-from serving.spec import EndpointSpec, Framework
+from serving.errors import InferenceError, InputError
+from serving.lifecycle import now
+from serving.models import ModelSource, PinnedModel
+from serving.record import Approved, EndpointRecord, Rejected, to_manifest
+from serving.refresh import Decision, Step, decide, follows
 from staging.hub import HubAccess, pin
-from tasks.record import read_record, read_records
+from tasks.record import one_writer, read_record, read_records
 
 AT_ONCE = 8
 """Repositories asked about at the same time."""
 
-
-@dataclass(frozen=True)
-class Outdated:
-    """What a look at all endpoints found; endpoints by ``namespace/name``.
-
-    Attributes:
-        current: Those that serve what they should, or follow no branch.
-        outdated: Those to refresh, with the commit of their branch.
-        unknown: Those whose branch could not be read, with the reason.
-    """
-
-    current: list[str] = field(default_factory=list)
-    outdated: list[tuple[EndpointRecord, PinnedModel]] = field(default_factory=list)
-    unknown: dict[str, str] = field(default_factory=dict)
+WAIT_SECONDS = 600.0
+"""Longest wait for another run that changes the endpoint, before a note goes into its record."""
 
 
 @task(name="find-outdated", task_run_name="find-outdated", cache_policy=NO_CACHE)
-async def find_outdated(namespace: str, cluster: InferenceCluster, hub: HuggingFaceHub, repo_id: str = "") -> Outdated:
-    """Compares all endpoints' commits with their branches: one request per repository and branch.
+async def find_outdated(
+    cluster: InferenceCluster,
+    hub: HuggingFaceHub,
+    *,
+    namespace: str = "",
+    endpoint: str = "",
+    repo_id: str = "",
+    ignore_windows: bool = False,
+) -> list[Decision]:
+    """Says what a refresh does with each endpoint: one request to the Hub per repository and branch.
 
     Args:
-        namespace: Where the endpoints are; empty: everywhere.
         cluster: Cluster of the endpoints.
         hub: Token and address of the Hub.
+        namespace: Where the endpoints are; empty: everywhere.
+        endpoint: Only endpoints of this name; empty: all.
         repo_id: Only endpoints of this repository; empty: all.
+        ignore_windows: Whether they may move at any hour.
+
+    Raises:
+        InputError: There is no endpoint of the name that was given.
+        ClusterError: The records cannot be read.
     """
 
     def read() -> list[EndpointRecord]:
         with cluster.connect() as connection:
             return read_records(namespace or ALL_NAMESPACES, connection)
 
-    records = [one for one in await asyncio.to_thread(read) if repo_id in ("", one.spec.model.repo_id)]
-    followed = {record.spec.model for record in records if follows_a_branch(record.spec)}
+    records = chosen(await asyncio.to_thread(read), endpoint=endpoint, repo_id=repo_id)
+    followed = {record.spec.model for record in records if follows(record)}
     newest = await newest_commits(sorted(followed, key=str), hub.access())
-    found = compare(records, newest)
-    get_run_logger().info(
-        "%d endpoints: %d up to date, %d behind, %d unknown",
-        len(records),
-        len(found.current),
-        len(found.outdated),
-        len(found.unknown),
-    )
+    at = datetime.now(UTC)
+    found = [decide(one, newest.get(one.spec.model), at, ignore_windows=ignore_windows) for one in records]
+    counts = {step: sum(one.step is step for one in found) for step in Step}
+    told = ", ".join(f"{count} {step}" for step, count in counts.items() if count)
+    get_run_logger().info("%d endpoints%s", len(found), f": {told}" if told else "")
     return found
+
+
+def chosen(records: Sequence[EndpointRecord], *, endpoint: str, repo_id: str) -> list[EndpointRecord]:
+    """The records of one endpoint or repository; the Hub takes names of repositories in any case.
+
+    Raises:
+        InputError: There is no endpoint of this name.
+    """
+    named = [one for one in records if endpoint in ("", one.spec.name)]
+    if endpoint and not named:
+        raise InputError(
+            f"There is no endpoint {endpoint}.",
+            fix="List the endpoints (list-endpoints) and check name and namespace.",
+            code="endpoint.unknown",
+        )
+    return [one for one in named if not repo_id or one.spec.model.repo_id.casefold() == repo_id.strip().casefold()]
 
 
 async def newest_commits(
@@ -83,40 +98,26 @@ async def newest_commits(
     return dict(zip(sources, await asyncio.gather(*map(ask, sources)), strict=True))
 
 
-def compare(records: Sequence[EndpointRecord], newest: dict[ModelSource, PinnedModel | InferenceError]) -> Outdated:
-    """Sorts the endpoints by what their branch says. A rejected commit counts as no news."""
-    found = Outdated()
-    for record in records:
-        name = f"{record.spec.namespace}/{record.spec.name}"
-        known = newest.get(record.spec.model) if follows_a_branch(record.spec) else None
-        if isinstance(known, InferenceError):
-            found.unknown[name] = str(known)
-        elif (
-            known is None
-            or record.current is None
-            or known.commit == record.current.model.commit
-            or (record.rejected is not None and record.rejected.commit == known.commit)
-        ):
-            found.current.append(name)
-        else:
-            found.outdated.append((record, known))
-    return found
-
-
-def follows_a_branch(spec: EndpointSpec) -> bool:
-    """Whether new commits of its model's repository concern the endpoint: a NIM's model is its image's."""
-    return spec.framework is not Framework.NIM and not COMMIT.match(spec.model.revision)
-
-
 @task(name="reject-commit", task_run_name="reject-commit", cache_policy=NO_CACHE)
 async def reject(record: EndpointRecord, commit: PinnedModel, reason: str, cluster: InferenceCluster) -> None:
-    """Notes in the record that this commit could not be proved, so that refreshes pass over it."""
+    """Notes in the record that this commit must not be served, so that refreshes pass over it."""
+    await _note(record, cluster, {"rejected": Rejected(commit=commit.commit, reason=reason, at=now())})
 
-    def work() -> None:
-        with cluster.connect() as connection:
-            now = read_record(record.spec.namespace, record.spec.name, connection) or record
-            moment = datetime.now(UTC).isoformat(timespec="seconds")
-            rejected = Rejected(commit=commit.commit, reason=reason, at=moment)
-            apply(connection, to_manifest(now.model_copy(update={"rejected": rejected})))
 
-    await asyncio.to_thread(work)
+@task(name="approve-commit", task_run_name="approve-commit", cache_policy=NO_CACHE)
+async def approve(record: EndpointRecord, commit: PinnedModel, by: str, note: str, cluster: InferenceCluster) -> None:
+    """Notes in the record that a person let refreshes move to this commit."""
+    await _note(record, cluster, {"approved": Approved(commit=commit.commit, by=by, note=note, at=now())})
+
+
+async def _note(record: EndpointRecord, block: InferenceCluster, update: dict[str, object]) -> None:
+    """Adds to the record as it is now, with no other run writing it; an endpoint that is gone needs no note."""
+    spec = record.spec
+    connection = await asyncio.to_thread(block.connect)
+    try:
+        async with one_writer(spec.namespace, spec.name, connection, wait_seconds=WAIT_SECONDS):
+            there = await asyncio.to_thread(read_record, spec.namespace, spec.name, connection)
+            if there is not None:
+                await asyncio.to_thread(apply, connection, to_manifest(there.model_copy(update=update)))
+    finally:
+        await asyncio.to_thread(connection.close)
