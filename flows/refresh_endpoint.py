@@ -20,10 +20,11 @@ from flows.parameters import (
 )
 from flows.pipeline import DeployReport, Target, deploy_endpoint
 from serving import events
-from serving.errors import RolloutError, SmokeTestError
+from serving.errors import InferenceError
 from serving.models import PinnedModel
 from serving.record import EndpointRecord
 from serving.refresh import Decision, Step, decide
+from serving.rollback import blames_model
 from tasks.approval import ask_person
 from tasks.events import emit
 from tasks.explain import explained
@@ -107,8 +108,9 @@ async def _move(decision: Decision, newest: PinnedModel, target: Target, timeout
     record = decision.record
     try:
         report = await deploy_endpoint(record.spec, target, timeout_seconds=timeout_seconds, pinned=newest)
-    except (RolloutError, SmokeTestError) as error:
-        await reject(record, newest, str(error), target.cluster)
+    except InferenceError as error:
+        if blames_model(error):
+            await reject(record, newest, str(error), target.cluster)
         raise
     if report.record is not None:
         emit(events.refreshed(report.record))

@@ -88,7 +88,7 @@ def test_the_check_names_the_file_that_differs(capsys: pytest.CaptureFixture[str
     assert main([], copies) == 0
     assert main(["--check"], copies) == 0
     changed = tmp_path / "prefect.kubernetes.yaml"
-    changed.write_text(changed.read_text().replace("daily", "hourly"))
+    changed.write_text(changed.read_text().replace("hourly", "daily"))
     assert main(["--check"], copies) == 1
     assert capsys.readouterr().err.startswith("prefect.kubernetes.yaml not as")
 
