@@ -1,15 +1,16 @@
 """Take an endpoint away with everything that belongs to it."""
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.parameters import ClusterBlock, NamedEndpoint, Namespace
+from flows.parameters import ClusterBlock, NamedEndpoint, Namespace, StoreBlock, titled
+from tasks.approval import end_requests_about
 from tasks.explain import explained
 from tasks.record import one_writer
-from tasks.remove import remove_all
+from tasks.remove import remove_all, remove_staged
 from tasks.runs import describe_run, endpoint_tag
 
 WAIT_SECONDS = 600.0
@@ -17,16 +18,23 @@ WAIT_SECONDS = 600.0
 
 @flow(name="remove-endpoint", flow_run_name="remove {endpoint}")
 async def remove_endpoint(
-    endpoint: NamedEndpoint, cluster: ClusterBlock, namespace: Namespace = ""
+    endpoint: NamedEndpoint,
+    cluster: ClusterBlock,
+    store: StoreBlock,
+    namespace: Namespace = "",
+    staged_models: Annotated[bool, titled("Its staged models too")] = False,
 ) -> list[str] | State[Any]:
-    """Takes an endpoint away: its workloads, Services, configuration and record. Staged models stay.
+    """Takes an endpoint away: its workloads, Services, configuration and record. Staged models stay unless asked for.
 
-    Doing it again, or after a run that was interrupted, takes away what is left.
+    Doing it again, or after a run that was interrupted, takes away what is left. The record goes last.
 
     Args:
         endpoint: Name of the endpoint.
         cluster: Cluster and namespace of the endpoint.
+        store: Bucket and prefix that hold staged models.
         namespace: By default the cluster block's.
+        staged_models: Remove the staged models of its releases as well, but for those that another endpoint of the
+            cluster uses.
     """
 
     async def work() -> list[str]:
@@ -35,7 +43,10 @@ async def remove_endpoint(
         connection = await asyncio.to_thread(cluster.connect)
         try:
             async with one_writer(where, endpoint, connection, wait_seconds=WAIT_SECONDS):
-                return await remove_all(where, endpoint, connection)
+                gone = await remove_staged(where, endpoint, cluster, store, connection) if staged_models else []
+                removed = await remove_all(where, endpoint, connection)
+            await end_requests_about(where, endpoint, cluster)
+            return [*gone, *removed]
         finally:
             await asyncio.to_thread(connection.close)
 

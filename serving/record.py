@@ -48,6 +48,8 @@ class SmokeResult(BaseModel):
         seconds: Time of the whole answer.
         first_token_seconds: Time to the first token of the same answer as a stream; None if not measured.
         tokens_per_second: Speed of that stream; None if not measured.
+        at: When it was, ISO 8601, UTC; empty: when the release was promoted.
+        problems: What was wrong with a test that failed.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,6 +60,8 @@ class SmokeResult(BaseModel):
     seconds: float
     first_token_seconds: float | None = None
     tokens_per_second: float | None = None
+    at: str = ""
+    problems: tuple[str, ...] = ()
 
 
 class ReleaseRecord(BaseModel):
@@ -76,7 +80,7 @@ class ReleaseRecord(BaseModel):
         retire_at: When it may go; empty unless it is retiring or retired.
         retired_at: When it was gone.
         replicas: Pods that it had when it was paused; None otherwise.
-        smoke: The test that it passed; None before.
+        smoke: The last test of it: the one that it passed to be promoted, or a check since; None before.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -153,6 +153,7 @@ def prune(options: argparse.Namespace) -> int:
             "bytes": planned.bytes,
             "uploads": [upload.key for upload in planned.uploads],
             "journals": list(planned.journals),
+            "remains": [one.name for one in planned.remains],
         }
         print(json.dumps(facts))
         return 0
@@ -162,6 +163,8 @@ def prune(options: argparse.Namespace) -> int:
         print(f"unfinished upload  {upload.key}")
     for key in planned.journals:
         print(f"dead journal       {key}")
+    for one in planned.remains:
+        print(f"interrupted        {one.name}  {_size(one.bytes)}")
     what = f"{len(planned.commits)} commits ({_size(planned.bytes)}), {len(planned.uploads)} uploads"
     print(f"Removed {what}." if options.yes else f"Would remove {what}. Add --yes to do it.")
     return 0

@@ -133,6 +133,12 @@ async def end_requests(tag: str, *, keep_commit: str = "") -> list[str]:
     return ended
 
 
+async def end_requests_about(namespace: str, endpoint: str, cluster: Block) -> list[str]:
+    """Cancels the runs that wait for an answer about an endpoint that is gone; returns their names."""
+    block = cluster._block_document_id
+    return await end_requests(approval_tag(namespace, endpoint, str(block))) if block else []
+
+
 async def ask_person(
     record: EndpointRecord, newest: PinnedModel, hub: HuggingFaceHub, store: ModelStore, *, hours: int
 ) -> Approval:

@@ -5,15 +5,19 @@ import asyncio
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from blocks.cluster import InferenceCluster
+from blocks.store import ModelStore
 from kube.connect import Cluster
 from kube.delete import Removed, delete
 from serving.benchmark.job import BENCHMARK_LABEL
 from serving.errors import ClusterError, InputError
 from serving.events import EndpointRemoved
-from serving.record import ENDPOINT_LABEL
+from serving.record import ENDPOINT_LABEL, KEPT_RELEASES, RECORD_LABEL
+from serving.usage import used_by
 from tasks.events import emit
 from tasks.kinds import JOB_KINDS, KINDS, VOLUME_KINDS
-from tasks.record import lease_name, load_lease_name
+from tasks.prune import remove_pruned, require_quiet, staged_of_nobody_else, usage_of
+from tasks.record import lease_name, load_lease_name, read_record
 from tasks.release import remove_labelled
 
 
@@ -38,10 +42,51 @@ async def remove_all(namespace: str, endpoint: str, cluster: Cluster) -> list[st
     return removed
 
 
+@task(name="remove-staged", task_run_name="remove-staged", cache_policy=NO_CACHE)
+async def remove_staged(
+    namespace: str, endpoint: str, block: InferenceCluster, store: ModelStore, cluster: Cluster
+) -> list[str]:
+    """Removes the staged models of an endpoint that no other endpoint uses, once its workloads are gone.
+
+    Its record stays until then: after an interruption it still says what is staged.
+
+    Returns:
+        The commits that were removed, as ``organization/name@commit``.
+
+    Raises:
+        ClusterError: ``prune.busy``: another endpoint is being changed; the records of all namespaces cannot be read.
+        StoreError: The bucket cannot be read or written.
+    """
+    record = await asyncio.to_thread(read_record, namespace, endpoint, cluster)
+    if record is None:
+        return []
+    name = f"{namespace}/{endpoint}"
+    usage = await asyncio.to_thread(usage_of, block, KEPT_RELEASES)
+    require_quiet(usage, apart_from=name)
+    plan, stays = await asyncio.to_thread(staged_of_nobody_else, used_by(record), usage, name, store.access())
+    for uri, why in stays.items():
+        get_run_logger().info("%s stays: %s", uri, why)
+    if plan.commits:
+        # Pods that read the weights go first.
+        await asyncio.to_thread(remove_workloads, namespace, endpoint, cluster)
+        await remove_pruned(plan, store)
+    return [commit.name for commit in plan.commits]
+
+
+def remove_workloads(namespace: str, endpoint: str, cluster: Cluster) -> list[str]:
+    """Deletes what runs the endpoint's pods, and waits until these are gone; its record stays."""
+    labels = f"{ENDPOINT_LABEL}={endpoint}"
+    kinds = [kind for kind in KINDS if kind not in (("v1", "ConfigMap"), ("v1", "Service"))]
+    return [str(gone) for gone in remove_labelled(cluster, namespace, labels, kinds)]
+
+
 def remove_objects(namespace: str, endpoint: str, cluster: Cluster) -> list[str]:
     """Deletes the endpoint's objects and its lease; returns what was deleted, as messages name it."""
     removed = _remove_load_tests(namespace, endpoint, cluster)
-    removed += remove_labelled(cluster, namespace, f"{ENDPOINT_LABEL}={endpoint}", (*KINDS, *VOLUME_KINDS))
+    labels, kinds = f"{ENDPOINT_LABEL}={endpoint}", (*KINDS, *VOLUME_KINDS)
+    removed += remove_labelled(cluster, namespace, f"{labels},!{RECORD_LABEL}", kinds)
+    # Last: as long as anything is left, the record says that there is an endpoint.
+    removed += remove_labelled(cluster, namespace, f"{labels},{RECORD_LABEL}", (("v1", "ConfigMap"),))
     for lease in (lease_name(endpoint), load_lease_name(endpoint)):
         delete(cluster, "coordination.k8s.io/v1", "Lease", lease, namespace=namespace)
     return [str(gone) for gone in removed]

@@ -141,7 +141,7 @@ def load_test(endpoint: str) -> Flow:
 
 
 def remove(endpoint: str) -> Flow:
-    return lambda place: remove_endpoint(endpoint, place.cluster, return_state=True)
+    return lambda place: remove_endpoint(endpoint, place.cluster, place.store, return_state=True)
 
 
 SCALED = {"autoscaling": {"by": "hpa", "max_replicas": 3}, "service_account": "inference-pods"}
@@ -173,7 +173,7 @@ RUNS: dict[str, tuple[Flow, str]] = {
         "failed",  # no operator
     ),
     "load test": (load_test("hpa"), "failed"),  # no such image
-    "list": (lambda place: list_endpoints(place.cluster, return_state=True), "completed"),
+    "list": (lambda place: list_endpoints(place.cluster, place.hub, return_state=True), "completed"),
     **{f"remove {name}": (remove(name), "completed") for name in ("hpa", "keda", "watched", "ai")},
     "remove lws": (remove("lws"), "any"),
 }

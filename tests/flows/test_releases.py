@@ -91,13 +91,13 @@ def test_refreshed_rolled_back_listed_and_removed(place: World, tmp_path: Path) 
     report = result_of(asyncio.run(refresh_models(**place.target(), namespace=SPACE, return_state=True)))
     assert report.current == [f"{SPACE}/follow"]
 
-    rows = result_of(asyncio.run(list_endpoints(place.cluster, namespace=SPACE, return_state=True)))
+    rows = result_of(asyncio.run(list_endpoints(place.cluster, place.hub, namespace=SPACE, return_state=True)))
     assert [(row["endpoint"], row["commit"]) for row in rows] == [(f"{SPACE}/follow", first.current.model.commit[:12])]
 
-    result_of(asyncio.run(remove_endpoint("follow", place.cluster, return_state=True)))
-    rows = result_of(asyncio.run(list_endpoints(place.cluster, namespace=SPACE, return_state=True)))
+    result_of(asyncio.run(remove_endpoint("follow", place.cluster, place.store, return_state=True)))
+    rows = result_of(asyncio.run(list_endpoints(place.cluster, place.hub, namespace=SPACE, return_state=True)))
     assert rows == []
-    again = asyncio.run(remove_endpoint("follow", place.cluster, return_state=True))
+    again = asyncio.run(remove_endpoint("follow", place.cluster, place.store, return_state=True))
     assert again.is_failed()
     assert "no endpoint follow" in (again.message or "")
 

@@ -1,6 +1,6 @@
 """Reading back, listing and pruning what a bucket holds."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -103,3 +103,24 @@ def test_an_upload_of_a_run_under_way_is_never_pruned(place: Place) -> None:
     planned = plan_prune(place.store, (), stale=timedelta(0))
     assert planned.uploads == ()
     assert planned.journals == ()
+
+
+def test_what_an_interrupted_run_has_left_goes_when_it_is_old(place: Place, staged: StagedModel) -> None:
+    """Only what this engine wrote: another program may name its objects likewise."""
+    s3(place.store).delete_object(Bucket="models", Key=staged.prefix + MANIFEST_NAME)
+    theirs = f"staged/their/things/{'a' * 40}/data.bin"
+    put(place, theirs, b"theirs")
+    assert plan_prune(place.store, []).remains == ()
+    later = datetime.now(UTC) + timedelta(days=8)
+    planned = plan_prune(place.store, [], now=later)
+    assert [one.name for one in planned.remains] == [f"{REPO}@{staged.model.commit}"]
+    assert planned.bytes == staged.total_bytes
+    assert plan_prune(place.store, [f"{REPO}@{staged.model.commit}"], now=later).remains == ()
+    prune(planned, place.store)
+    assert [key for key in place.objects() if key.startswith("staged/")] == [theirs]
+
+
+def test_a_commit_that_is_being_staged_is_not_pruned(place: Place, staged: StagedModel) -> None:
+    journal = JournalEntry(run="r", holder=this_process()).model_dump_json().encode()
+    put(place, f"staged/.staging/{REPO}/{staged.model.commit}.json", journal)
+    assert plan_prune(place.store, [], keep_newest=0).commits == ()
