@@ -74,7 +74,14 @@ class _Step:
 _Path = tuple[_Step, ...]
 
 
-def drift(name: str, live: Object, applied: Object, managers: Sequence[Object], ours: str) -> list[Drift]:
+def drift(
+    name: str,
+    live: Object,
+    applied: Object,
+    managers: Sequence[Object],
+    ours: str,
+    managers_after: Sequence[Object] | None = None,
+) -> list[Drift]:
     """Compares an object with what applying its manifest would leave of it.
 
     Args:
@@ -83,13 +90,17 @@ def drift(name: str, live: Object, applied: Object, managers: Sequence[Object], 
         applied: What the API server says it would be, likewise.
         managers: The live object's ``metadata.managedFields``.
         ours: The field manager that applied it.
+        managers_after: ``managedFields`` as the apply would leave them: what others own together with us is no
+            addition. By default as they are.
     """
     found = [
         Drift(name, kind, _text(path), _shown(path, before), _shown(path, after), _owner(managers, path, kind, ours))
         for path, before, after, kind in _differences(live, applied, ())
     ]
     named = {one.field for one in found}
-    return found + [one for one in _additions(name, managers, ours) if not _below(one.field, named)]
+    return found + [
+        one for one in _additions(name, managers, managers_after or managers, ours) if not _below(one.field, named)
+    ]
 
 
 def _below(field: str, named: set[str]) -> bool:
@@ -187,10 +198,10 @@ def _down(fields: Object, step: _Step) -> Object | None:
     return None
 
 
-def _additions(name: str, managers: Sequence[Object], ours: str) -> Iterator[Drift]:
+def _additions(name: str, managers: Sequence[Object], after: Sequence[Object], ours: str) -> Iterator[Drift]:
     """What people and their tools added below ``spec`` and ``data``, beside what we own."""
     mine: Object = next(
-        (one["fieldsV1"] for one in managers if _manager(one) == ours and one.get("operation") == "Apply"), {}
+        (one["fieldsV1"] for one in after if _manager(one) == ours and one.get("operation") == "Apply"), {}
     )
     for entry in managers:
         if entry.get("manager") == ours or entry.get("subresource") or _is_controller(entry):

@@ -79,5 +79,6 @@ def _compared(manifest: Manifest, cluster: Cluster) -> list[Drift]:
         # A field that cannot be changed any more: the API server's own words tell which.
         return [Drift(called, DriftKind.CHANGED, field=f"in a way that no apply brings back ({error.what})")]
     managers = live["metadata"].get("managedFields") or []
-    found = drift(called, content(live), content(would_be), managers, MANAGER)
+    after = would_be["metadata"].get("managedFields") or []
+    found = drift(called, content(live), content(would_be), managers, MANAGER, after)
     return [replace(one, live=redact_text(one.live), wanted=redact_text(one.wanted)) for one in found]
