@@ -66,7 +66,9 @@ def as_text(rows: Rows) -> str:
         return ""
     lines = [list(rows[0]), *(list(row.values()) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return "\n".join(
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
 
 
 def main() -> int:
@@ -100,7 +102,7 @@ def main() -> int:
 def _cluster(options: argparse.Namespace) -> InferenceCluster:
     if options.kubeconfig:
         config = KubernetesClusterConfig.from_file(options.kubeconfig)
-        return InferenceCluster(kubeconfig=config)  # type: ignore[arg-type]  # the block wraps it
+        return InferenceCluster(kubeconfig=config)
     return InferenceCluster.load(options.cluster)  # type: ignore[return-value]
 
 

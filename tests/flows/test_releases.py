@@ -130,7 +130,7 @@ def the_life_was_told(first: EndpointRecord, second: EndpointRecord) -> None:
     assert names == [
         f"deploy follow (llama-32-1b-vllm): {REPO}@{old[:12]}",
         f"deploy follow (gpu): {REPO}@{old[:12]}",
-        f"refresh follow to {new}",
+        f"refresh follow: {REPO}@{new[:12]}",
         f"roll back follow: {REPO}@{old[:12]}",
         "remove follow",
         "remove follow",
