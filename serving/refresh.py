@@ -56,6 +56,14 @@ def follows(record: EndpointRecord) -> bool:
     return spec.refresh.mode is RefreshMode.FOLLOW and not COMMIT.match(spec.model.revision)
 
 
+def _why_pinned(record: EndpointRecord) -> str:
+    if record.spec.refresh.mode is not RefreshMode.FOLLOW:
+        return "Its refresh policy says so."
+    if record.spec.framework is Framework.NIM:
+        return "A NIM's model is its image's."
+    return "Its revision is a commit."
+
+
 def decide(
     record: EndpointRecord,
     newest: PinnedModel | InferenceError | None,
@@ -73,8 +81,7 @@ def decide(
     """
     policy = record.spec.refresh
     if not follows(record) or newest is None:
-        why = "" if policy.mode is RefreshMode.FOLLOW else "Its refresh policy says so."
-        return Decision(record, Step.PINNED, why=why or "Its revision is a commit.")
+        return Decision(record, Step.PINNED, why=_why_pinned(record))
     if isinstance(newest, InferenceError):
         return Decision(record, Step.UNKNOWN, why=str(newest), code=newest.code)
     if record.current is None:
