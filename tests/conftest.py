@@ -1,7 +1,7 @@
 """Servers that tests share: real protocols on loopback, started once."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,9 +33,10 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield server.api_url
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)  # xdist, which is registered later, would look before any other kind of hook
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
     """Keeps each file's tests in one process, and all that need the Prefect server in the same one."""
     for item in items:
         server = "prefect_server" in getattr(item, "fixturenames", ())
         item.add_marker(pytest.mark.xdist_group("server" if server else item.path.name))
+    return (yield)
