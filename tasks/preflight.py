@@ -11,7 +11,6 @@ from kube.access import Permission, denied, missing_rights
 from kube.apply import apply_all
 from kube.autoscalers import adds_nodes
 from kube.connect import Cluster
-from kube.discovery import has_kind
 from kube.read import get
 from serving.errors import ClusterError, InferenceError, PreflightError
 from serving.frameworks.workload import Manifest
@@ -25,8 +24,6 @@ from tasks.release import removal_right
 from tasks.rollout import nodes_if_allowed
 from tasks.smoke import GATEWAY_NAMESPACE
 from tasks.targets import made_by_controllers
-
-NODE_POOL = ("karpenter.sh/v1", "NodePool")
 
 
 @dataclass(frozen=True)
@@ -130,8 +127,6 @@ def wishes(spec: EndpointSpec) -> Iterator[Permission]:
 
 def _out_of_sight(spec: EndpointSpec, cluster: Cluster) -> Iterator[Finding]:
     wanted = list(wishes(spec))
-    if has_kind(cluster, *NODE_POOL):
-        wanted.append(Permission("list", "karpenter.sh", "nodepools", ""))
     if spec.framework is Framework.AIBRIX:
         wanted.append(Permission("list", "", "services", GATEWAY_NAMESPACE))
     for error in missing_rights(denied(cluster, wanted)):
