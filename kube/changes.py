@@ -8,12 +8,17 @@ Object = dict[str, Any]
 
 
 class Change(StrEnum):
-    """What happened to an object. SYNCED: everything that existed at the start has been reported; it has no object."""
+    """What happened to an object.
+
+    SYNCED: everything that existed at the start has been reported. QUIET: nothing has happened for a while. Neither has
+    an object.
+    """
 
     ADDED = "ADDED"
     MODIFIED = "MODIFIED"
     DELETED = "DELETED"
     SYNCED = "SYNCED"
+    QUIET = "QUIET"
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ def watch(
     *,
     deadline: float | None,
     stop: threading.Event | None = None,
+    quiet_seconds: float | None = None,
 ) -> Generator[WatchEvent]:
     """Report every state of the targets' objects, from what exists now until the deadline.
 
@@ -36,6 +37,7 @@ def watch(
         targets: What to follow.
         deadline: When to end, on the clock of `time.monotonic`; None means never.
         stop: Ends the watch when it is set, from any thread.
+        quiet_seconds: Report QUIET each time when nothing has happened for so long; None: never.
 
     Yields:
         Events, in order for each target.
@@ -53,7 +55,8 @@ def watch(
     for reflector in reflectors:
         reflector.start()
     try:
-        yield from _until(reported, deadline, stop)
+        beat = None if quiet_seconds is None else (quiet_seconds, WatchEvent(targets[0], Change.QUIET))
+        yield from _until(reported, deadline, stop, beat)
     finally:
         for reflector in reflectors:
             reflector.stop()
@@ -62,17 +65,25 @@ def watch(
 
 
 def _until(
-    reported: "SimpleQueue[WatchEvent | BaseException]", deadline: float | None, stop: threading.Event | None
+    reported: "SimpleQueue[WatchEvent | BaseException]",
+    deadline: float | None,
+    stop: threading.Event | None,
+    beat: tuple[float, WatchEvent] | None,
 ) -> Generator[WatchEvent]:
+    heard = time.monotonic()
     while not (stop is not None and stop.is_set()):
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
             return
-        wait = _LOOK_UP_SECONDS if stop is not None else left
+        waits = [one for one in (left, _LOOK_UP_SECONDS if stop is not None else None, beat and beat[0]) if one]
         try:
-            event = reported.get(timeout=wait if left is None or wait is None else min(wait, left))
+            event = reported.get(timeout=min(waits, default=None))
         except Empty:
+            if beat is not None and time.monotonic() - heard >= beat[0]:
+                heard = time.monotonic()
+                yield beat[1]
             continue
+        heard = time.monotonic()
         if isinstance(event, BaseException):
             raise event
         yield event

@@ -6,7 +6,7 @@ The shape is that of a saved snapshot file: plural kinds in lower case with list
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 Object = Mapping[str, Any]
@@ -59,12 +59,10 @@ class Snapshot:
 
     @property
     def taken(self) -> datetime | None:
-        """When it was taken: as it says, else the latest of its timestamps; None if it has none."""
-        if self.taken_at and (said := parse_time(self.taken_at)):
-            return said
+        """When it was taken: as it says or the latest of its timestamps; None if it has none."""
         things = (*self.pods, *(entry for entries in self.objects.values() for entry in entries))
         born = [str((thing.get("metadata") or {}).get("creationTimestamp") or "") for thing in things]
-        found = [*born, *(event_time(event) for event in self.events)]
+        found = [self.taken_at, *born, *(event_time(event) for event in self.events)]
         for thing in things:
             for entry in (thing.get("status") or {}).get("conditions") or ():
                 found.append(str(entry.get("lastTransitionTime") or entry.get("lastUpdateTime") or ""))
@@ -132,11 +130,12 @@ def source_of(event: Object) -> str:
 
 
 def parse_time(text: str) -> datetime | None:
-    """Reads a Kubernetes timestamp; None if it is none."""
+    """Reads a Kubernetes timestamp, as UTC where it names no zone; None if it is none."""
     try:
-        return datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def event_time(event: Object) -> str:

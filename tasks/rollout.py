@@ -5,10 +5,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from kube.autoscalers import adds_nodes
 from kube.connect import Cluster
+from kube.logs import logs
 from kube.read import ALL_NAMESPACES, list_
 from kube.snapshot import collect
 from kube.watch import Change, WatchEvent, watch
@@ -16,11 +19,18 @@ from serving.diagnosis import Diagnosis, diagnose
 from serving.errors import ClusterError, RolloutError
 from serving.frameworks.labels import RELEASE_LABEL
 from serving.readiness import Readiness, current_pods, judge
+from serving.readiness.detail import to_read, with_details
 from serving.record import ENDPOINT_LABEL
 from serving.snapshot import Object, Snapshot, is_true, name_of
 from tasks.targets import watch_targets
 
 LOG_LINES = 200
+QUIET_SECONDS = 2.0
+"""How often a workload is looked at while it does not change: time alone may tell that nobody looks after it."""
+
+LISTENED_PODS, LISTENED_LINES = 2, 40
+"""Logs that are read for progress."""
+
 EVIDENCE_ATTEMPTS = 3
 
 
@@ -32,16 +42,22 @@ class Observed:
         kind: The workload's kind.
         name: Its name.
         labels: Labels of the release, which tell its pods from those of the endpoint's other releases.
+        objects: Everything that was seen, by kind and uid.
+        logs: Last lines of pods that fetch or load. They tell how far these are and are no evidence of a failure:
+            a container that has started again since has another log.
+        begun: The cluster's time at first sight, and when that was on the monotonic clock.
     """
 
     kind: str
     name: str
     labels: Mapping[str, str]
     objects: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    logs: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    begun: tuple[datetime, float] | None = None
 
     def take(self, event: WatchEvent) -> None:
         """Takes in one change."""
-        if event.type is Change.SYNCED:
+        if event.type in (Change.SYNCED, Change.QUIET):
             return
         key = (str(event.object.get("kind") or event.target.kind), uid_of(event.object))
         if event.type is Change.DELETED:
@@ -86,7 +102,17 @@ class Observed:
                 objects.setdefault(f"{kind.lower()}s", []).append(found)
         about = {uid_of(one) for shown in (pods, *objects.values()) for one in shown}
         events = [event for event in self.of_kind("Event") if (event.get("involvedObject") or {}).get("uid") in about]
-        return Snapshot(pods=pods, events=events, objects=objects, node_autoscaler=node_autoscaler)
+        seen = Snapshot(pods=pods, events=events, objects=objects, node_autoscaler=node_autoscaler)
+        if self.begun is None and seen.taken is not None:
+            self.begun = (seen.taken, time.monotonic())
+        return replace(seen, taken_at=self._now())
+
+    def _now(self) -> str:
+        """The cluster's time, as far as it is known: from its own timestamps, so that clocks need not agree."""
+        if self.begun is None:
+            return ""
+        taken, since = self.begun
+        return (taken + timedelta(seconds=time.monotonic() - since)).isoformat()
 
 
 def wait_for_rollout(
@@ -123,7 +149,7 @@ def wait_for_rollout(
     last: Readiness | None = None
     looked_into: Diagnosis | None = None
     autoscaler = adds_nodes(cluster)
-    with closing(watch(cluster, targets, deadline=deadline, stop=stop)) as changes:
+    with closing(watch(cluster, targets, deadline=deadline, stop=stop, quiet_seconds=QUIET_SECONDS)) as changes:
         for event in changes:
             observed.take(event)
             unsynced -= event.type is Change.SYNCED
@@ -131,12 +157,16 @@ def wait_for_rollout(
             if unsynced > 0 or current is None:
                 continue
             readiness = judge(current, observed.pods)
+            if event.type is Change.QUIET:
+                _listen(cluster, metadata["namespace"], observed, readiness)
+            seen = observed.snapshot(node_autoscaler=autoscaler)
+            readiness = with_details(readiness, replace(seen, logs=observed.logs))
             if readiness != last:
                 note(readiness)
                 last = readiness
             if readiness.ready:
                 return readiness
-            suspected = diagnose(observed.snapshot(node_autoscaler=autoscaler))
+            suspected = diagnose(seen)
             if suspected is not None and (suspected.final or (suspected.wants and suspected != looked_into)):
                 looked_into = suspected
                 confirmed = _confirmed(cluster, metadata["namespace"], observed)
@@ -145,6 +175,16 @@ def wait_for_rollout(
     if stop.is_set():
         raise RolloutError(f"Waiting for {_named(workload)} was ended.")
     raise _too_late(cluster, workload, observed, last, timeout_seconds)
+
+
+def _listen(cluster: Cluster, namespace: str, observed: Observed, readiness: Readiness) -> None:
+    """Reads how far the pods are that fetch or load; an API server in trouble is asked again next time."""
+    for pod, container in islice(to_read(readiness, observed.pods), LISTENED_PODS):
+        try:
+            said = logs(cluster, namespace, pod, container, tail_lines=LISTENED_LINES)
+        except ClusterError:
+            continue
+        observed.logs[pod] = {container: {"current": {"status": 200, "body": said}}}
 
 
 def _confirmed(cluster: Cluster, namespace: str, observed: Observed) -> Diagnosis | None:

@@ -53,4 +53,5 @@ def percent(readiness: Readiness) -> float:
     if readiness.wanted <= 0:
         return 0.0
     stage = _STAGES.index(readiness.phase) / len(_STAGES) if readiness.phase in _STAGES else 0.5
-    return 100.0 * min(0.99, (readiness.ready_replicas + stage) / readiness.wanted)
+    done = stage + readiness.share / len(_STAGES) if readiness.phase in _STAGES else stage
+    return 100.0 * min(0.99, (readiness.ready_replicas + done) / readiness.wanted)

@@ -100,6 +100,13 @@ def heard(snapshot: Snapshot, pod: Object, found: Diagnosis) -> Diagnosis:
     )
 
 
+def words_about(snapshot: Snapshot, pod: Object) -> str:
+    """Returns what the node autoscaler last said of a pod that waits; empty if it said nothing."""
+    said = [event for event in snapshot.events_of("Pod", name_of(pod)) if _speaks(event)]
+    heard = sorted((*said, *_launches(snapshot, said)), key=event_time)
+    return str(heard[-1].get("message") or "") if heard else ""
+
+
 def _speaks(event: Object) -> bool:
     reason = event.get("reason")
     return reason in _HELP_COMES or reason == _REFUSED or (reason == "FailedScheduling" and _by_karpenter(event))

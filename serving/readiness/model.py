@@ -30,6 +30,7 @@ class Readiness:
         ready_replicas: Pods of the wanted generation that are ready.
         wanted: Pods that should be.
         message: One line for people: what happens now.
+        share: How much of the present phase is done, 0 to 1; 0 if that is not known.
         diagnosis: What is wrong, if anything; ``final`` tells whether waiting can help.
     """
 
@@ -38,6 +39,7 @@ class Readiness:
     ready_replicas: int
     wanted: int
     message: str
+    share: float = 0.0
     diagnosis: Diagnosis | None = None
 
     @property
