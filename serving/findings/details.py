@@ -6,8 +6,8 @@ from serving.snapshot import Container, namespace_of
 
 _IN_LOGS: dict[str, tuple[str, str]] = {
     "repo": (
-        r"Access to model ([\w.-]+/[\w.-]+)|/api/models/([\w.-]+/[\w.-]+?)(?:[/\s?.]|$)|"
-        r"huggingface\.co/(?!api/|docs/|settings/|models\b)([\w.-]+/[\w.-]+?)(?:[/\s?.]|\.\s|$)|"
+        r"Access to model ([\w.-]+/[\w.-]*\w)|/api/models/([\w.-]+/[\w.-]*\w)|"
+        r"huggingface\.co/(?!api/|docs/|settings/|models\b)([\w.-]+/[\w.-]*\w)|"
         r"(?:^|\s)([\w.-]+/[\w.-]+) is not a local folder|[Tt]he repository ([\w.-]+/[\w.-]+) contains custom code",
         "the model's repository",
     ),
@@ -57,14 +57,17 @@ def of_container(container: Container | None) -> dict[str, str]:
             "account": "the pod's service account",
             "container": "the container",
             "image": "the image",
+            "node": "the node",
         }
     namespace = namespace_of(container.pod) or "default"
-    account = (container.pod.get("spec") or {}).get("serviceAccountName") or "default"
+    spec = container.pod.get("spec") or {}
+    account, node = spec.get("serviceAccountName") or "default", spec.get("nodeName")
     return {
         "secret": _secret(container),
         "account": f"service account {namespace}/{account}",
         "container": f"container {container.name}",
         "image": f"image {container.spec.get('image')}",
+        "node": f"node {node}" if node else "the node",
     }
 
 

@@ -7,10 +7,19 @@ _MODEL, _GPU, _ENGINE = Category.MODEL_ACCESS, Category.GPU_MEMORY, Category.ENG
 
 MEMORY: tuple[Signature, ...] = (
     signature(
+        Category.HOST_MEMORY,
+        "killed",
+        r"ray\.exceptions\.OutOfMemoryError|killed due to the node running low on memory|"
+        r"exceeds the memory usage threshold",
+        "Ray ended a worker of the engine because its pod's memory was nearly used up.",
+        "Raise resources.memory and resources.memory_limit (of workers, for Ray).",
+    ),
+    signature(
         _GPU,
         "kv-cache",
         r"KV cache is needed, which is larger than the available KV cache|"
-        r"max seq len \((\d+)\) is larger than the maximum number of tokens|No available memory for the cache blocks",
+        r"max seq len \((\d+)\) is larger than the maximum number of tokens|No available memory for the cache blocks|"
+        r"increase --mem-fraction-static",
         "The accelerator's memory that is left after loading cannot hold the cache for one request of full length.",
         "Lower max_model_len {length}, or raise gpu_memory_utilization.",
         "Use more accelerators (tensor_parallel_size) or larger ones.",
@@ -26,8 +35,9 @@ MEMORY: tuple[Signature, ...] = (
         _GPU,
         "out-of-memory",
         r"OutOfMemoryError|CUDA out of memory|CUDA error: out of memory|cudaErrorMemoryAllocation|NRT_RESOURCE|"
-        r"Failed to allocate \S+ on .*(?:device|ND|HBM)|ggml_cuda.*out of memory|failed to allocate CUDA|"
-        r"Cuda failure.*out of memory|CUDACachingAllocator|NVML_SUCCESS == r INTERNAL ASSERT",
+        r"Failed to allocate .*\bon (?:.*device|ND\d)|nrt_\w+ status=4\b|failed to allocate CUDA|"
+        r"(?:cuda|HIP|NCCL)\w*\b[^\n]{0,60}out of memory|CU(?:BLAS|DNN)_STATUS_ALLOC_FAILED|"
+        r"CUDACachingAllocator|NVML_SUCCESS == r INTERNAL ASSERT",
         "The model does not fit the accelerator's memory.",
         "Spread it over more accelerators: resources.accelerators and tensor_parallel_size.",
         "Use a quantized model or larger accelerators; lower max_model_len, max_num_seqs or gpu_memory_utilization "
@@ -67,7 +77,8 @@ ENGINE: tuple[Signature, ...] = (
         r"tensor parallel size \(?(\d+)\)? (?:cannot be|is|must).*(?:larger|greater|less|exceed)|"
         r"World size \((\d+)\) is larger than the number of available|num_heads.*not divisible|"
         r"number of required GPUs exceeds|local rank is larger than the number of available|"
-        r"(?:AssertionError|ValueError): \d+ is not divisible by \d+",
+        r"(?:AssertionError|ValueError): \d+ is not divisible by \d+|too large tensor parallel size|"
+        r"Neuron Core\(s\) not available|invalid device ordinal",
         "The tensor parallel size suits neither the model's attention heads nor the devices that are there.",
         "Set tensor_parallel_size to a divisor of the model's attention heads, not above resources.accelerators.",
     ),
@@ -82,7 +93,8 @@ ENGINE: tuple[Signature, ...] = (
     signature(
         _ENGINE,
         "trust-remote-code",
-        r"trust_remote_code=True|requires you to execute the (?:configuration|model) file|contains custom code which",
+        r"trust_remote_code=True|requires you to execute the (?:configuration|model) file|contains custom code which|"
+        r"consider setting `?trust_remote_code",
         "The model brings code of its own, and the engine may not run it: {repo}.",
         "Set engine.trust_remote_code to true if you trust the repository at this commit.",
     ),
@@ -97,7 +109,9 @@ ENGINE: tuple[Signature, ...] = (
         _ENGINE,
         "argument",
         r"unrecognized arguments?: (.*)|error: argument (.*)|invalid choice: (.*)|error: invalid argument: (.*)|"
-        r"unexpected keyword argument '([^']+)'|supplied (chat template \S+)",
+        r"unexpected keyword argument '([^']+)'|supplied (chat template \S+)|unexpected (argument '[^']+') found|"
+        r"error: the following arguments are required: (.*)|error: invalid value ('[^']*' for '[^']+)|"
+        r"invalid ((?:tool call|reasoning) parser: .*)",
         "The engine does not accept an argument: {0}.",
         "Correct the engine's parameters (engine, extra_args): this image's engine does not know or accept it.",
     ),
@@ -105,6 +119,8 @@ ENGINE: tuple[Signature, ...] = (
         _ENGINE,
         "quantization",
         r"Unknown quantization method:? (\S+)|quantization method (\S+) is not supported|"
+        r"((?:MXFP4|NVFP4|FP8|W4A16|AWQ|GPTQ\w*)\b[^\n]*is not supported (?:on|for|by) [^\n]*)|"
+        r"(fp8\w+ not supported in this architecture)|(No \w+ (?:MoE )?backend supports the deployment[^\n]*)|"
         r"(Quantization) method specified .*does not match|is not supported for (quantization method \S+)\.?",
         "The engine cannot use this quantization: {0}.",
         "Leave engine.quantization out (the checkpoint names its own), or use an image or a GPU that supports it.",
@@ -121,49 +137,10 @@ ENGINE: tuple[Signature, ...] = (
     ),
     signature(
         _ENGINE,
-        "driver",
-        r"NVIDIA driver on your system is too old|CUDA driver version is insufficient|"
-        r"unsatisfied condition: (cuda\S+)|forward compatibility was attempted",
-        "The node's NVIDIA driver is older than the image's CUDA needs.",
-        "Use nodes with a newer driver (a newer node image), or an older image.",
-    ),
-    signature(
-        _ENGINE,
-        "compute-capability",
-        r"no kernel image is available|compute capability|Bfloat16 is only supported on GPUs",
-        "The GPU is too old for what the engine or the model asks (compute capability).",
-        "Use a newer GPU (instance_type), or dtype=float16, or another quantization.",
-    ),
-    signature(
-        _ENGINE,
-        "no-device",
-        r"No CUDA GPUs are available|Found no NVIDIA driver|no CUDA-capable device|CUDA unknown error|"
-        r"Failed to infer device type|No neuron device|nrt_init|NRT_FAILURE|libcuda\.so\.1: cannot open|"
-        r"nvml error|driver not loaded|no CDI devices match|unresolvable CDI devices|could not select device driver",
-        "The engine finds no accelerator in its container.",
-        "Use an image for this accelerator, and check the driver and the device plugin on the node.",
-    ),
-    signature(
-        _ENGINE,
-        "nccl",
-        r"ncclUnhandledCudaError|ncclSystemError|ncclInternalError|NCCL error|NCCL WARN.*fail",
-        "The accelerators cannot talk to each other (NCCL).",
-        "Raise shared_memory; over several nodes check EFA (lws.efa) and security groups.",
-    ),
-    signature(
-        _ENGINE,
-        "peers",
-        r"DistNetworkError|DistStoreError|client socket has timed out|Timed out after \d+ seconds waiting for clients",
-        "The processes of the group did not find each other in time.",
-        "See whether every pod of the group runs; over several nodes check network policies and security groups.",
-        lasting=False,
-    ),
-    signature(
-        _ENGINE,
-        "compile",
-        r"neuronx-cc.*(?:fail|error)|Compilation (?:failed|error)|INTERNAL_ERROR.*NEFF|RunNeuronCCImpl: error",
-        "The Neuron compiler could not compile the model with these settings.",
-        "Lower max_model_len and max_num_seqs, or use settings that AWS' Neuron model pages name for it.",
+        "service-links",
+        r"(\w+) '?tcp://\S+ appears to be a URI|invalid literal for int\(\) with base 10: 'tcp://",
+        "Kubernetes' variables about a Service overwrite the engine's own settings: {0}.",
+        "Set enableServiceLinks to false in the pod's spec, or give the Service another name than the engine's.",
     ),
     signature(
         Category.NETWORK,
@@ -185,7 +162,8 @@ STACKS: tuple[Signature, ...] = (
     signature(
         Category.RAY_CLUSTER,
         "head-unreachable",
-        r"(?:Failed|Unable) to connect to GCS|ray_head.*refused|Failed to get the system config from raylet",
+        r"(?:Failed|Unable) to connect to GCS|waiting for GCS to become available|"
+        r"ray_head.*refused|Failed to get the system config from raylet",
         "A worker cannot reach the Ray head.",
         "See whether the head runs: kubectl logs -l ray.io/node-type=head; check network policies to port 6379.",
         lasting=False,
@@ -196,13 +174,6 @@ STACKS: tuple[Signature, ...] = (
         r"Could not find a profile|no compatible profile|No runnable profile|0 compatible profile",
         "The NIM has no profile for this GPU.",
         "Use a GPU that the model's NIM page lists (instance_type), or set NIM_MODEL_PROFILE.",
-    ),
-    signature(
-        Category.NIM,
-        "key",
-        r"NGC_API_KEY.*(?:not set|invalid|missing)|ngc.*(?:401|403|Authentication)|Authentication Error.*ngc",
-        "NGC refuses the key.",
-        "Put a valid key into Secret ngc-api, key NGC_API_KEY.",
     ),
     signature(
         _ENGINE,
@@ -224,7 +195,8 @@ STACKS: tuple[Signature, ...] = (
         "files",
         r"no file named (\S+)|does not appear to have a file named (\S+)|"
         r"No such file or directory: '(/staged-model\S*)'|No supported config format found in (\S+)|"
-        r"Cannot find any model weights|"
+        r"Cannot find any model weights|weights were not initialized from checkpoint: (.*)|"
+        r"Can't load (?:the )?(?:tokenizer|configuration|model|image processor|feature extractor) (?:for|of) '([^']+)'|"
         r"gguf.*(?:No such file|failed to open)|EntryNotFoundError|Entry Not Found for url: (\S+)",
         "The model's directory lacks a file that the engine needs: {0}.",
         "Stage the model again without leaving that file out.",
@@ -260,5 +232,12 @@ STACKS: tuple[Signature, ...] = (
         r"exec format error|cannot execute binary file",
         "{image} is built for another processor than the node's.",
         "Use an image for this architecture in {container}, or nodes of the other one (pod.architecture).",
+    ),
+    signature(
+        Category.HOST_MEMORY,
+        "killed",
+        r"Failed core proc\(s\): \{[^}]*: -9\b|worker (?:process )?(?:was|died)[^\n]*SIGKILL|signal 9 \(SIGKILL\)",
+        "The kernel ended the engine's own process (SIGKILL): as a rule the pod's memory limit was reached.",
+        "Raise resources.memory and resources.memory_limit (shared memory counts too: shared_memory).",
     ),
 )

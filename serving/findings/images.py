@@ -40,7 +40,7 @@ _KINDS = (
     _Kind(
         "auth",
         r"unauthorized|authentication required|no basic auth|authorization failed|access denied|"
-        r"\bdenied\b|forbidden|\b401\b|\b403\b|insufficient_scope|ExpiredToken|expired",
+        r"\bdenied\b|forbidden|\b40[123]\b|insufficient_scope|ExpiredToken|expired",
         "the registry refuses access: credentials are missing, wrong or expired, or the repository does not exist",
         "Give the node's role or the service account the right to pull it (imagePullSecrets, ECR policy), "
         "and check the repository's name.",

@@ -63,7 +63,7 @@ def _trying(snapshot: Snapshot, job: Object, failed: list[Container]) -> Diagnos
 
 def _reading(snapshot: Snapshot, failed: list[Container]) -> tuple[Container, signatures.Reading] | None:
     for container in failed:
-        reading = signatures.read(snapshot.log(name_of(container.pod), container.name))
+        reading = signatures.read(snapshot.log(name_of(container.pod), container.name), container)
         if reading is not None:
             return container, reading
     return None

@@ -16,6 +16,7 @@ _TURNED_AWAY = (
     "PodOSNotSupported",
 )
 _DISRUPTED = ("PreemptionByScheduler", "TerminationByKubelet", "EvictionByEvictionAPI")
+_LOST = ("DeletionByTaintManager", "DeletionByPodGC")
 _TAKEN = ("Evicted", "Preempting", "NodeShutdown", "Terminated", "NodeLost")
 _RECLAIMED = re.compile(r"spot|interrupt|itn|rebalance|karpenter\.sh/disrupt", re.IGNORECASE)
 
@@ -41,7 +42,7 @@ def _lost(snapshot: Snapshot, pod: Object, node_name: str, node: Object | None) 
     not_ready = node is not None and not node_rules.is_ready(node)
     # A pod that its node still reports on knows why it is not ready; one that lost its node only says False.
     silent = is_true(pod, "ContainersReady") and not condition(pod, "Ready").get("reason")
-    if not ((gone and silent) or not_ready or (said and silent) or disrupted.get("reason") == "DeletionByTaintManager"):
+    if not ((gone and silent) or not_ready or (said and silent) or disrupted.get("reason") in _LOST):
         return None
     evidence = []
     if node is not None:
@@ -103,11 +104,11 @@ def _evicted(snapshot: Snapshot, pod: Object, node_name: str) -> Diagnosis | Non
 def _why(pod: Object, node_name: str, reason: str, message: str) -> tuple[str, str, tuple[str, ...]]:
     """Reason, cause and fixes."""
     who = pod_name(pod)
-    if match := re.search(r"low on resource: ([\w.-]+)", message):
-        resource = match[1].rstrip(".")
+    if match := re.search(r"low on resource: ([\w.-]+)|had condition: \[(\w+)Pressure\]", message):
+        resource = (match[1] or match[2].lower()).rstrip(".")
         fix = (
             "Give nodes larger disks, or let weights stream (weights=stream)."
-            if "storage" in resource
+            if "storage" in resource or resource == "disk"
             else "Set resources.memory to what the engine needs, so that it gets a node with room."
         )
         return "evicted", f"{who} was evicted: node {node_name} ran low on {resource}.", (fix,)

@@ -40,6 +40,7 @@ def find(snapshot: Snapshot) -> Iterator[Diagnosis]:
         elif "no endpoints available for service" in text and _none_selected(snapshot):
             yield _no_endpoints(entry, text)
     yield from _model_name(snapshot)
+    yield from _refusing(snapshot)
 
 
 def _refused(snapshot: Snapshot, entry: Mapping[str, Any], text: str) -> Diagnosis:
@@ -169,6 +170,35 @@ def _model_name(snapshot: Snapshot) -> Iterator[Diagnosis]:
                 (f"Ask for {listed}, or set served_model_name (--served-model-name) to {asked}.",),
             )
             return
+
+
+def _refusing(snapshot: Snapshot) -> Iterator[Diagnosis]:
+    """An engine that has the model and answers no question: chat without a template, errors of its own."""
+    asked = [entry for entry in snapshot.requests if entry.get("method") == "POST"]
+    if not asked or any(entry.get("status") == 200 for entry in asked):
+        return
+    last = asked[-1]
+    text = _text(last.get("response"))
+    if last.get("status") == 400 and re.search(r"chat template", text, re.IGNORECASE):
+        yield Diagnosis(
+            Category.ENGINE,
+            "chat-template",
+            "The model has no chat template, and the engine answers no chat without one.",
+            _asked(last, text),
+            (
+                "Ask /v1/completions: a base model continues text.",
+                "Or give the engine a template (extra_args --chat-template), or use the model's instruct variant.",
+            ),
+        )
+    elif last.get("status") == 500 and _document(last.get("response")).get("kind") != "Status":
+        yield Diagnosis(
+            Category.ENGINE,
+            "answers-errors",
+            f"The engine is ready and answers with status 500: {one_line(text, 200).rstrip('.')}.",
+            _asked(last, text),
+            (f"Read the engine's log: kubectl logs -n {_target(last)[0]} --tail=200, of the pods behind the Service.",),
+            final=False,
+        )
 
 
 def _target(entry: Mapping[str, Any]) -> tuple[str, str]:

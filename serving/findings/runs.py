@@ -101,6 +101,7 @@ def _crash(container: Container, code: object, log: str) -> str:
 
 
 _ERROR_LINE = re.compile(r"\b((?:[\w.]*\.)?\w*(?:Error|Exception): \S.*)")
+_COMPLAINT = re.compile(r"\b(?:fatal|error)\b(?: error)?: *(\S.*)", re.IGNORECASE)
 _SYMPTOM = re.compile(
     r"Engine core initialization failed|EngineDeadError|See root cause above|cancelled|WorkerProc init"
 )
@@ -108,7 +109,9 @@ _SYMPTOM = re.compile(
 
 def _own_error(log: str) -> str:
     """The last exception in a log that is not the echo of another one; empty if there is none."""
-    found = [match[1] for line in log.splitlines() if not _SYMPTOM.search(line) and (match := _ERROR_LINE.search(line))]
+    lines = [line for line in log.splitlines() if not _SYMPTOM.search(line)]
+    found = [match[1] for line in lines if (match := _ERROR_LINE.search(line))]
+    found = found or [match[1] for line in lines if (match := _COMPLAINT.search(line))]
     return one_line(found[-1], 200).rstrip(".") if found else ""
 
 

@@ -101,6 +101,8 @@ def read(log: str, container: Container | None = None) -> Reading | None:
 
 def _rank(line: str) -> int:
     """How much a line tells of an end: 2 an error or no level, 1 a warning, 0 what is said in passing."""
+    if "NCCL WARN" in line:
+        return 2  # NCCL has no louder word
     match = _LEVEL.search(line)
     kind = match.lastgroup if match else None
     if kind in ("quiet", "json", "python") or (match and match["klog"] == "I"):

@@ -13,6 +13,9 @@ _PASSES = re.compile(
     re.IGNORECASE,
 )
 _COMMAND = re.compile(r"exec: \"([^\"]+)\"|exec (\S+): ")
+_DEVICE_RUNTIME = re.compile(r"nvidia-(?:container|ctk)|neuron-ctk|oci-neuron-hook")
+"""What the node runs to give a container its devices: not the container's own command."""
+
 _RUNTIME = re.compile(r"^.*(?:unable to start container process|OCI runtime create failed|failed to generate spec): ")
 
 
@@ -37,8 +40,8 @@ def judge(container: Container, reason: str, message: str, *, facts: Evidence | 
         cause = f"Container {container.name} cannot even start within its memory limit of {limit}."
         fixes = (f"Raise resources.memory_limit (container {container.name}, now {limit}).",)
         return Diagnosis(Category.HOST_MEMORY, "oom-killed", cause, evidence, fixes)
-    command = _COMMAND.search(message)
-    if command or re.search(r"no command specified|executable file not found|exec format error", message):
+    command = _COMMAND.search(message) if not _DEVICE_RUNTIME.search(message) else None
+    if command or re.search(r"no command specified|exec format error", message):
         return _command(container, said, command, evidence)
     reading = signatures.read(message, container)
     if reading is not None:

@@ -99,6 +99,10 @@ def _cannot(pod: Object, volume: str, message: str, evidence: tuple[Evidence, ..
             reading.fixes,
             final=reading.signature.lasting,
         )
+    if re.search(r"ZoneMismatch|not in the same availability zone", message):
+        cause = f"The disk behind volume {volume} stands in another zone than the pod's node."
+        fix = f"Use nodes in that zone, or a claim of a storage class with WaitForFirstConsumer for {volume}."
+        return Diagnosis(Category.VOLUME, "volume-zone", cause, evidence, (fix,))
     if re.search(r"UnauthorizedOperation|not authorized|AccessDenied|access denied", message, re.IGNORECASE):
         return Diagnosis(
             Category.VOLUME,

@@ -36,13 +36,27 @@ def _sandbox(snapshot: Snapshot, pod: Object) -> Iterator[Diagnosis]:
         return
     message = str(failed[-1].get("message"))
     evidence = (Evidence(f"{pod_name(pod)} FailedCreatePodSandBox", one_line(message)),)
+    if match := re.search(r"no runtime for \"([^\"]+)\"|RuntimeHandler \"([^\"]+)\" not", message):
+        name = match[1] or match[2]
+        text = f"{pod_name(pod)} cannot start: its node does not know container runtime {name}."
+        fix = (
+            f"Use nodes that have {name} (EKS' accelerated images, or the GPU operator), or leave runtimeClassName out."
+        )
+        yield Diagnosis(Category.START, "runtime", text, evidence, (fix,), final=False)
+        return
+    if match := re.search(r"failed to get sandbox image \"([^\"]+)\"", message):
+        text = f"{pod_name(pod)} cannot start: its node cannot pull {match[1]}, which every pod needs."
+        fix = f"Give the node's role and route access to the registry of {match[1]}, or a node image that brings it."
+        yield Diagnosis(Category.IMAGE_PULL, "sandbox", text, evidence, (fix,), final=False)
+        return
     if re.search(r"assign an IP|no (available )?IP|insufficient.*(ip|address)", message, re.IGNORECASE):
         cause, fix = "the subnet of its node has no free IP address", "Free addresses, or add subnets for pods."
         reason = "no-address"
     else:
         cause, fix, reason = (
             "its network cannot be set up",
-            "See the message; the kubelet tries again by itself.",
+            "See whether the network plugin runs on its node: "
+            "kubectl get pods -n kube-system -l k8s-app=aws-node -o wide",
             "cni",
         )
     text = f"{pod_name(pod)} cannot start: {cause}."

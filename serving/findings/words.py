@@ -5,6 +5,7 @@ vLLM, PyTorch, AWS Neuron, Ray, Triton, NIM, llama.cpp.
 """
 
 from serving.diagnosis import Category
+from serving.findings.device_words import DEVICES
 from serving.findings.engine_words import ENGINE, MEMORY, STACKS
 from serving.findings.signatures import Signature, signature
 
@@ -15,7 +16,36 @@ _TOKEN = (
     "Put a valid token into {secret} (huggingface.co/settings/tokens).",
 )
 
+NGC: tuple[Signature, ...] = (
+    signature(
+        Category.NIM,
+        "key",
+        r"NGC_API_KEY.*(?:not set|invalid|missing)|\bngc\b.*(?:\b401\b|\b403\b|Authentication)|"
+        r"(?:\b401\b|\b403\b|Authentication Error|Permission error).*(?:\bngc\b|nvcr\.io)|"
+        r"Permission error: The requested operation requires|operation requires an API key",
+        "NGC refuses the key: it is missing, wrong, or its organisation may not use this model.",
+        "Put a valid key into Secret ngc-api, key NGC_API_KEY, of an account that may use the NIM.",
+    ),
+)
+"""NVIDIA's registry answers like the Hub, so that its words are read first."""
+
 HUB: tuple[Signature, ...] = (
+    signature(
+        _STORE,
+        "certificate",
+        r"SSL validation failed for https?://|amazonaws\S*.*CERTIFICATE_VERIFY_FAILED|curlCode: 60\b",
+        "The container does not trust the certificate that {host} shows: a proxy in between, as a rule.",
+        "Give the container the certificate of that authority (env AWS_CA_BUNDLE), or reach S3 through a VPC endpoint.",
+    ),
+    signature(
+        _MODEL,
+        "network",
+        r"ProxyError|Tunnel connection failed|Unable to connect to proxy",
+        "A proxy between the container and the Hub refuses the connection.",
+        "Let the proxy pass huggingface.co and hf.co, or correct HTTPS_PROXY and NO_PROXY of {container}.",
+        "Serve from the staged model (weights=sync or stream) instead of the Hub.",
+        lasting=False,
+    ),
     signature(
         _MODEL,
         "token-scope",
@@ -108,7 +138,8 @@ HUB: tuple[Signature, ...] = (
         _MODEL,
         "network",
         r"LocalEntryNotFoundError|couldn't connect to 'https?://|check ?(?:out )?your (?:internet )?connection|"
-        r"host='huggingface\.co'.*Max retries exceeded|Failed to resolve 'huggingface\.co'",
+        r"host='huggingface\.co'.*Max retries exceeded|Failed to resolve 'huggingface\.co'|"
+        r"CAS service error.*(?:dns error|connect|timed out)|error sending request for url \(https://\S*(?:hf\.co|huggingface)",
         "The container cannot reach the Hub.",
         "Serve from the staged model (weights=sync or stream) instead of the Hub.",
         "Check the pod's route, DNS and network policies to the Hub.",
@@ -135,9 +166,30 @@ S3: tuple[Signature, ...] = (
     signature(
         _STORE,
         "credentials",
+        r"169\.254\.170\.23|\[fd00:ec2::23\]",
+        "The EKS Pod Identity agent gives the pod no credentials: it does not answer on the pod's node.",
+        "Run the agent on every node: EKS add-on eks-pod-identity-agent (kubectl get pods -n kube-system "
+        "-l app.kubernetes.io/name=eks-pod-identity-agent).",
+        "Let network policies and proxies (NO_PROXY) pass 169.254.170.23, and check the association of {account}.",
+        lasting=False,
+    ),
+    signature(
+        _STORE,
+        "credentials",
+        r"calling the AssumeRole\w* operation|not authorized to perform: sts:AssumeRole|AssumeRoleWithWebIdentity|"
+        r"InvalidIdentityToken|No OpenIDConnect provider found",
+        "AWS does not let the pod take on its role: {account} is not trusted by it.",
+        "Correct the role's trust policy: it must name {account} and the cluster's OIDC provider, which must exist in "
+        "IAM (IRSA), or pods.eks.amazonaws.com (Pod Identity).",
+        "Check the role that {account} is given (annotation eks.amazonaws.com/role-arn): {resource}.",
+        lasting=False,
+    ),
+    signature(
+        _STORE,
+        "credentials",
         r"NoCredentialsError|Unable to locate credentials|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|"
-        r"InvalidClientTokenId|AssumeRoleWithWebIdentity|CredentialRetrievalError|RequestTimeTooSkewed|"
-        r"No signing credentials|InvalidToken\b|UnrecognizedClientException|TokenRefreshRequired|InvalidIdentityToken",
+        r"InvalidClientTokenId|CredentialRetrievalError|RequestTimeTooSkewed|No signing credentials|InvalidToken\b|"
+        r"UnrecognizedClientException|TokenRefreshRequired",
         "The pod has no valid AWS credentials.",
         "Give {account} a role (Pod Identity association or IRSA), or name one that has it in service_account.",
         lasting=False,
@@ -179,19 +231,21 @@ S3: tuple[Signature, ...] = (
         _STORE,
         "unreachable",
         r"Could not connect to the endpoint URL|EndpointConnectionError|ConnectTimeout(?:Error)?\b.*amazonaws|"
-        r"Read timeout on endpoint URL",
+        r"Read timeout on endpoint URL|Failed to connect to proxy URL|curlCode: (?:5|6|7|28|35|56)\b|"
+        r"AWS_IO_(?:DNS|SOCKET|TLS)\w*|(?:s3://|amazonaws).*(?:dns error|Couldn't resolve host|timed out)",
         "The pod cannot reach S3.",
         "Check the pod's route to S3 (VPC endpoint, NAT, network policies) and the store's endpoint_url.",
+        "Where a proxy stands in between, let NO_PROXY name S3, or let the proxy pass it.",
         lasting=False,
     ),
     signature(
         _STORE,
         "damaged",
         r"SafetensorError|HeaderTooLarge|InvalidHeaderDeserialization|MetadataIncompleteBuffer|"
-        r"UnpicklingError|PytorchStreamReader failed",
+        r"UnpicklingError|PytorchStreamReader failed|Consistency check failed: file should be of size",
         "A weights file is cut off or damaged.",
         "Use weights=sync, which verifies every file, and stage the model again.",
     ),
 )
 
-SIGNATURES: tuple[Signature, ...] = (*HUB, *S3, *MEMORY, *ENGINE, *STACKS)
+SIGNATURES: tuple[Signature, ...] = (*NGC, *HUB, *S3, *MEMORY, *ENGINE, *DEVICES, *STACKS)

@@ -10,7 +10,7 @@ from serving.diagnosis import Diagnosis, diagnose
 from serving.snapshot import Snapshot
 from tests.serving.conftest import DATA, load_scene
 
-CASES: list[dict[str, str]] = json.loads((DATA / "last_words.json").read_text())
+CASES: list[dict[str, Any]] = json.loads((DATA / "last_words.json").read_text())
 
 NOISE = """INFO 11-22 12:11:58 [api_server.py:1839] vLLM API server version 0.11.0
 (APIServer pid=1) INFO 11-22 12:11:58 [utils.py:233] non-default args: {'trust_remote_code=True': True}
@@ -41,9 +41,10 @@ def ended(container: str, log: str, *, exit_code: int = 1, restarts: int = 3) ->
 
 @pytest.mark.parametrize("noise", ["", NOISE], ids=["alone", "amid noise"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["log"].strip()[:60])
-def test_the_cause_is_told_from_the_noise(case: dict[str, str], noise: str) -> None:
-    found = ended(case["container"], noise + case["log"])
+def test_the_cause_is_told_from_the_noise(case: dict[str, Any], noise: str) -> None:
+    found = ended(case["container"], noise + case["log"], exit_code=case.get("exit_code", 1))
     assert f"{found.category}/{found.reason}".startswith(case["want"])
+    assert case.get("names", "") in " ".join((found.cause, *found.fixes))
 
 
 def test_noise_before_a_kill_is_no_cause() -> None:
