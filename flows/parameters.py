@@ -54,6 +54,7 @@ Model = Annotated[ModelSource, titled("Model")]
 AcceleratorChoice = Annotated[Accelerator, titled("Accelerator")]
 Image = Annotated[str, titled("Container image")]
 TimeoutMinutes = Annotated[int, Field(gt=0, le=1440, json_schema_extra={"title": "Timeout (minutes)"})]
+WaitMinutes = Annotated[int, Field(ge=0, le=1440, json_schema_extra={"title": "Wait for another run (minutes)"})]
 DryRun = Annotated[bool, titled("Dry run")]
 
 

@@ -1,45 +1,43 @@
 """The way of one model to one endpoint: look, then stage, apply, wait, smoke-test, record."""
 
 import asyncio
-import time
-from collections.abc import Awaitable
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
 
-from prefect import runtime
+from prefect import get_run_logger, runtime
 from pydantic import BaseModel, ConfigDict
 
 from blocks.cluster import InferenceCluster
 from blocks.hub import HuggingFaceHub
 from blocks.store import ModelStore
+from flows.clock import Clock
 from flows.parameters import SmokeOptions, smoke_expectation
+from flows.takeover import Means, bring_up, finish, give_up, settle, switch
 from kube.connect import Cluster
-from kube.lease import HeldLease
-from serving.errors import InferenceError, RolloutError, SmokeTestError
+from serving.errors import InferenceError
 from serving.frameworks.nim import pinned as pinned_by_image
 from serving.frameworks.workload import Manifest
-from serving.lifecycle import begun, now, promoted, retired
+from serving.lifecycle import begun, now, proved, require_unchanged
 from serving.models import PinnedModel, StagedFile, StagedModel
-from serving.record import Change, EndpointRecord, Rejected, ReleaseRecord, SmokeResult
+from serving.record import Change, EndpointRecord, Rejected, ReleaseRecord
 from serving.release import Release, release_of
 from serving.rendering import render
-from serving.smoke import SmokeExpectation, SmokeReport
+from serving.smoke import SmokeExpectation
 from serving.spec import EndpointSpec, Framework, WeightsSource
 from staging.plan import StagePlan
-from tasks.apply import Changes, apply_workload, try_workload
+from tasks.apply import try_workload
 from tasks.fit import check_fit
+from tasks.pause import named
 from tasks.preflight import preflight
-from tasks.record import one_writer, read_record
-from tasks.release import bringing_run, current_release, promote, remove_release, retire_others
-from tasks.report import picture_key, report_failure, write_record
-from tasks.runs import describe_deploy
+from tasks.record import held_record
+from tasks.release import bringing_run
+from tasks.report import report_failure, report_ready
+from tasks.runs import describe_deploy, run_id
 from tasks.secret import apply_hub_secret
-from tasks.smoke import gateway, own_address, smoke_test, through_gateway
+from tasks.smoke import smoke_result
 from tasks.stage import check_model_store, pin_model, plan_staging, stage_planned
 from tasks.together import all_of
-from tasks.wait import wait_until_ready
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -71,21 +69,6 @@ class DeployReport(BaseModel):
     seconds: dict[str, float]
 
 
-@dataclass
-class _Clock:
-    """Seconds per step, in the order of their start."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    async def time(self, step: str, work: Awaitable[T]) -> T:
-        started = time.monotonic()
-        self.seconds[step] = 0.0
-        try:
-            return await work
-        finally:
-            self.seconds[step] = time.monotonic() - started
-
-
 @dataclass(frozen=True)
 class _Model:
     """What was found out about the model: the commit, and the plan of its staging unless pods load from the Hub."""
@@ -93,14 +76,22 @@ class _Model:
     pinned: PinnedModel
     plan: StagePlan | None
 
+    @property
+    def expected(self) -> StagedModel | None:
+        """The staged model, or what it will be."""
+        return (self.plan.staged or _as_if_staged(self.plan)) if self.plan else None
+
 
 async def deploy_endpoint(
     spec: EndpointSpec,
     target: Target,
     *,
     timeout_seconds: float,
+    wait_seconds: float | None = None,
     dry_run: bool = False,
+    action: Literal["deploy", "refresh", "rollback"] = "deploy",
     pinned: PinnedModel | None = None,
+    seen: EndpointRecord | None = None,
     rejecting: Rejected | None = None,
     smoke: SmokeOptions = SmokeOptions(),
 ) -> DeployReport:
@@ -108,31 +99,42 @@ async def deploy_endpoint(
 
     Everything that can be refused is looked at first, at the same time: the Hub (revision, access), the store (write
     access), the cluster (namespace, permissions, accelerators), and whether the model fits. Only then does anything
-    change, by one run at a time: another that changes this endpoint is waited for.
+    change, by one run at a time. What a run left that died is finished or undone before.
 
     Args:
         spec: What the endpoint is to be.
         target: Where.
-        timeout_seconds: Longest wait for another run, and then for the workload.
+        timeout_seconds: Longest wait for the workload.
+        wait_seconds: Longest wait for another run that changes this endpoint, 0 refuses at once; by default
+            `timeout_seconds`.
         dry_run: Show what would change and change nothing.
+        action: What this is, for the record. A commit that a refresh could not prove is passed over by later ones.
         pinned: The commit to serve; by default what the spec's revision is now.
-        rejecting: A commit that refreshes shall pass over from now on.
+        seen: The record that the caller looked at when it chose what to deploy: nothing is done if another run has
+            changed the endpoint since.
+        rejecting: A commit that refreshes shall pass over once this one is promoted.
         smoke: The question that proves it, and bounds for the answer.
 
     Raises:
-        InferenceError: With its cause and fix. Nothing half-staged is visible.
+        InferenceError: With its cause and fix. Nothing half-staged is visible, the endpoint serves what it served.
     """
+    patience = timeout_seconds if wait_seconds is None else wait_seconds
     try:
         cluster = await asyncio.to_thread(target.cluster.connect)
         try:
-            clock = _Clock()
+            clock = Clock()
             model = await clock.time("check", _check(spec, target, pinned, cluster))
             await describe_deploy(spec, model.pinned)
             if dry_run:
                 return await _dry_run(spec, model, cluster, clock)
-            async with one_writer(spec.namespace, spec.name, cluster, wait_seconds=timeout_seconds) as lease:
-                plan = _Plan(spec, model, target, timeout_seconds, smoke_expectation(spec, smoke), rejecting)
-                return await _deploy(plan, cluster, clock, lease)
+            async with held_record(spec.namespace, spec.name, cluster, wait_seconds=patience) as held:
+                change = Change(action=action, run=run_id(), started_at=now(), rejecting=rejecting)
+                plan = _Plan(spec, model, target, change, smoke_expectation(spec, smoke))
+                means = Means(held, partial(recorded_manifests, target=target), timeout_seconds)
+                if seen is not None:
+                    require_unchanged(seen, held.record)
+                await settle(means)
+                return await _deploy(plan, means, clock)
         finally:
             await asyncio.to_thread(cluster.close)
     except InferenceError as error:
@@ -147,47 +149,63 @@ class _Plan:
     spec: EndpointSpec
     model: _Model
     target: Target
-    timeout_seconds: float
+    change: Change
     expectation: SmokeExpectation
-    rejecting: Rejected | None
 
 
-async def _deploy(plan: _Plan, cluster: Cluster, clock: _Clock, lease: HeldLease) -> DeployReport:
-    spec, pinned, staging = plan.spec, plan.model.pinned, plan.model.plan
+async def _deploy(plan: _Plan, means: Means, clock: Clock) -> DeployReport:
+    """Brings the release up, proves it, switches to it; one that cannot be proved goes again."""
+    held = means.held
+    candidate = _candidate(plan)
+    await held.write(begun(held.record, candidate, plan.change))
+    try:
+        staged, moved = await _stage(plan, held.cluster, clock)
+        release = await _named_release(plan.spec, plan.model.pinned, staged, held.cluster)
+        manifests = render(plan.spec, staged, release)
+        changes, smoke = await bring_up(means, manifests, plan.expectation, clock)
+        await held.write(proved(held.current_record, smoke_result(smoke), moved_bytes=moved))
+        await clock.time("promote", switch(means, plan.expectation))
+    except InferenceError as error:
+        await _gave_up(means, error, rejecting=plan.change.action == "refresh")
+        raise
+    await report_ready(held.current_record, moved, clock.seconds, held.cluster)
+    await clock.time("retire", finish(means))
+    return DeployReport(
+        record=held.record, moved_bytes=moved, changed=changes.changed, diff=changes.diff, seconds=clock.seconds
+    )
+
+
+async def _gave_up(means: Means, error: InferenceError, *, rejecting: bool) -> None:
+    """Undoes a candidate that could not be proved; what cannot be undone now, the next run undoes."""
+    if means.held.lease.lost:
+        return  # another run may have taken over, and does it
+    try:
+        await give_up(means, error, rejecting=rejecting)
+    except InferenceError as further:
+        get_run_logger().error("The candidate could not be taken away; the next run does it: %s", further)
+
+
+async def _stage(plan: _Plan, cluster: Cluster, clock: Clock) -> tuple[StagedModel | None, int]:
+    """Moves what is not staged yet and brings the Hub's token into the cluster; returns the bytes that moved, too."""
+    spec, staging = plan.spec, plan.model.plan
     secret = apply_hub_secret(spec.token_secret, spec.namespace, plan.target.hub, cluster)
     result, _ = await all_of(clock.time("stage", stage_planned(staging)) if staging else _nothing(), secret)
-    staged = result.staged if result else None
-    release = await _named_release(spec, pinned, staged, cluster)
-    manifests = render(spec, staged, release)
-    before = await asyncio.to_thread(read_record, spec.namespace, spec.name, cluster)
-    changes, smoke = await _bring_up(plan, release, manifests, cluster, clock)
-    await asyncio.to_thread(lease.check)
-    await clock.time("promote", _switch(plan, release, manifests, before, cluster))
-    moved = result.moved_bytes if result else 0
-    candidate = ReleaseRecord(
+    return (result.staged, result.moved_bytes) if result else (None, 0)
+
+
+def _candidate(plan: _Plan) -> ReleaseRecord:
+    """The release that is to come, for the record."""
+    spec, pinned, staged = plan.spec, plan.model.pinned, plan.model.expected
+    return ReleaseRecord(
         spec=spec,
-        id=release.id,
+        id=release_of(spec, pinned, staged).id,
         model=pinned,
         staged_uri=staged.uri if staged else "",
         staged_bytes=staged.total_bytes if staged else 0,
+        moved_bytes=0,
         image=spec.image,
-        moved_bytes=moved,
-        flow_run=str(runtime.flow_run.root_flow_run_id or runtime.flow_run.id or ""),
-        started_at=now(),
-        smoke=SmokeResult(
-            passed=True,
-            prompt=smoke.prompt,
-            answer=smoke.answer,
-            seconds=smoke.seconds,
-            first_token_seconds=smoke.first_token_seconds,
-            tokens_per_second=smoke.tokens_per_second,
-        ),
-    )
-    change = Change(action="deploy", run=candidate.flow_run, started_at=candidate.started_at, rejecting=plan.rejecting)
-    record = retired(promoted(begun(before, candidate, change)))
-    await write_record(record, moved, clock.seconds, cluster)
-    return DeployReport(
-        record=record, moved_bytes=moved, changed=changes.changed, diff=changes.diff, seconds=clock.seconds
+        flow_run=plan.change.run,
+        started_at=plan.change.started_at,
     )
 
 
@@ -200,53 +218,28 @@ async def _named_release(
     return replace(release, run=run or str(runtime.flow_run.id or ""))
 
 
-async def _bring_up(
-    plan: _Plan, release: Release, manifests: list[Manifest], cluster: Cluster, clock: _Clock
-) -> tuple[Changes, SmokeReport]:
-    """Brings the release up beside what serves now and proves it; one that cannot be proved goes again."""
-    spec = plan.spec
-    served = await asyncio.to_thread(current_release, spec, cluster)
-    changes: Changes = await clock.time("apply", apply_workload(manifests, cluster))
-    try:
-        await clock.time("wait", wait_until_ready(release, manifests, cluster, plan.timeout_seconds))
-        address = own_address(release, spec.namespace, manifests)
-        proof = smoke_test(address, plan.expectation, cluster, show=picture_key(spec))
-        return changes, await clock.time("smoke test", proof)
-    except (RolloutError, SmokeTestError):
-        if served != release.id:
-            await remove_release(spec, release, cluster, served=served)
-        raise
+async def recorded_manifests(release: ReleaseRecord, *, target: Target) -> list[Manifest]:
+    """Renders a release that the record holds, with its weights as they are staged.
 
-
-async def _switch(
-    plan: _Plan, release: Release, manifests: list[Manifest], before: EndpointRecord | None, cluster: Cluster
-) -> None:
-    """Points the endpoint at the release and takes the others away.
-
-    A gateway in front of the endpoint knows a release only after it was promoted: it is asked before the old one goes,
-    and one that does not answer there gives way to the old one again.
+    Raises:
+        InferenceError: The store cannot be read, or the weights are not staged any more.
     """
-    spec = plan.spec
-    served = await asyncio.to_thread(current_release, spec, cluster)
-    await promote(spec, release, cluster)
-    front = await asyncio.to_thread(gateway, spec, cluster)
-    if front is not None:
-        try:
-            await smoke_test(front, through_gateway(plan.expectation), cluster, show=picture_key(spec))
-        except SmokeTestError:
-            if served != release.id:
-                if before is not None and before.current is not None and before.current.id == served:
-                    old = Release(endpoint=spec.name, id=served, model=before.current.model)
-                    await promote(before.spec, old, cluster)
-                await remove_release(spec, release, cluster, served=served)
-            raise
-    await retire_others(spec, release, manifests, cluster)
+    if not release.staged_uri:
+        return render(release.spec, None, named(release))
+    staged = (await plan_staging(release.model, target.hub, target.store)).staged
+    if staged is None:
+        raise InferenceError(
+            f"Release {release.id} cannot be brought back: {release.staged_uri} is not staged any more.",
+            fix="Deploy the endpoint again: that stages it.",
+            code="release.not_staged",
+        )
+    return render(release.spec, staged, named(release))
 
 
 async def _check(spec: EndpointSpec, target: Target, pinned: PinnedModel | None, cluster: Cluster) -> _Model:
     looks = _look_at_model(spec, target, pinned), preflight(spec, cluster), describe_deploy(spec)
     model: _Model = (await all_of(*looks))[0]
-    staged = _as_planned(model)
+    staged = model.expected
     manifests = render(spec, staged, release_of(spec, model.pinned, staged))
     await check_fit(spec, model.pinned, model.plan, manifests, target.hub.access(), cluster)
     return model
@@ -262,15 +255,11 @@ async def _look_at_model(spec: EndpointSpec, target: Target, pinned: PinnedModel
     return _Model(pinned, await plan_staging(pinned, target.hub, target.store))
 
 
-async def _dry_run(spec: EndpointSpec, model: _Model, cluster: Cluster, clock: _Clock) -> DeployReport:
-    staged = _as_planned(model)
+async def _dry_run(spec: EndpointSpec, model: _Model, cluster: Cluster, clock: Clock) -> DeployReport:
+    staged = model.expected
     manifests = render(spec, staged, release_of(spec, model.pinned, staged))
     changes = await clock.time("dry run", try_workload(manifests, cluster))
     return DeployReport(record=None, moved_bytes=0, changed=changes.changed, diff=changes.diff, seconds=clock.seconds)
-
-
-def _as_planned(model: _Model) -> StagedModel | None:
-    return (model.plan.staged or _as_if_staged(model.plan)) if model.plan else None
 
 
 def _as_if_staged(plan: StagePlan) -> StagedModel:

@@ -20,11 +20,10 @@ from flows.parameters import (
 )
 from flows.pipeline import DeployReport, Target, deploy_endpoint
 from serving import events
-from serving.errors import InferenceError
+from serving.lifecycle import foreseen
 from serving.models import PinnedModel
 from serving.record import EndpointRecord
 from serving.refresh import Decision, Step, decide
-from serving.rollback import blames_model
 from tasks.approval import ask_person
 from tasks.events import emit
 from tasks.explain import explained
@@ -106,12 +105,10 @@ async def _ask(record: EndpointRecord, newest: PinnedModel, target: Target, hour
 
 async def _move(decision: Decision, newest: PinnedModel, target: Target, timeout_seconds: float) -> DeployReport:
     record = decision.record
-    try:
-        report = await deploy_endpoint(record.spec, target, timeout_seconds=timeout_seconds, pinned=newest)
-    except InferenceError as error:
-        if blames_model(error):
-            await reject(record, newest, str(error), target.cluster)
-        raise
+    planned = foreseen(record) or record  # what a run that died had proved stays: it is finished first
+    report = await deploy_endpoint(
+        planned.spec, target, timeout_seconds=timeout_seconds, action="refresh", pinned=newest, seen=record
+    )
     if report.record is not None:
         emit(events.refreshed(report.record))
     return report

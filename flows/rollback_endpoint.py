@@ -5,10 +5,19 @@ from typing import Annotated, Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.parameters import ClusterBlock, HubBlock, NamedEndpoint, Namespace, StoreBlock, TimeoutMinutes, titled
+from flows.parameters import (
+    ClusterBlock,
+    HubBlock,
+    NamedEndpoint,
+    Namespace,
+    StoreBlock,
+    TimeoutMinutes,
+    WaitMinutes,
+    titled,
+)
 from flows.pipeline import DeployReport, Target, deploy_endpoint
 from serving.events import rolled_back
-from serving.rollback import choose_release, rejection_of
+from serving.rollback import choose_release, rejection_of, with_present_rules
 from tasks.events import emit
 from tasks.explain import explained
 from tasks.record import load_record
@@ -24,6 +33,7 @@ async def rollback_endpoint(
     to: Annotated[str, titled("Release")] = "",
     namespace: Namespace = "",
     timeout_minutes: TimeoutMinutes = 60,
+    wait_minutes: WaitMinutes = 60,
 ) -> DeployReport | State[Any]:
     """Brings an endpoint back to a release that it served before, proved before it is switched.
 
@@ -38,6 +48,7 @@ async def rollback_endpoint(
         to: Release or commit to go back to, at least its first six characters; empty for the one before.
         namespace: By default the cluster block's.
         timeout_minutes: How long the workload may take to become ready.
+        wait_minutes: How long to wait for another run that changes this endpoint; 0 refuses at once.
     """
     target = Target(cluster=cluster, hub=hub, store=store)
 
@@ -46,13 +57,16 @@ async def rollback_endpoint(
         record = await load_record(namespace or cluster.namespace, endpoint, cluster)
         chosen = choose_release(record, to)
         report = await deploy_endpoint(
-            chosen.spec,
+            with_present_rules(chosen.spec, record),
             target,
             timeout_seconds=60.0 * timeout_minutes,
+            wait_seconds=60.0 * wait_minutes,
+            action="rollback",
             pinned=chosen.model,
+            seen=record,
             rejecting=rejection_of(record, chosen),
         )
-        if report.record is not None:
+        if report.record is not None and report.record.previous:
             emit(rolled_back(report.record))
         return report
 

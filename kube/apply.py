@@ -11,12 +11,18 @@ from kube.discovery import ApiResource, find_kind
 from kube.errors import failure
 from kube.order import step
 from kube.read import describe, get, namespace_of
-from kube.rejections import rejection
+from kube.rejections import conflicting_managers, rejection
 from kube.transport import Reply, call
 from serving.errors import ApplyError
 
 MANAGER = "inference-flows"
 """Field manager under which the project owns what it applies."""
+
+PAUSER = "inference-flows-pause"
+"""Field manager of what is set for a while beside what was applied: no pods, for example."""
+
+OURS = frozenset({MANAGER, PAUSER})
+"""Among these nobody asks: the one that comes takes over."""
 
 Object = dict[str, Any]
 
@@ -144,22 +150,10 @@ def _try(cluster: Cluster, plan: _Planned, *, manager: str, force: bool) -> None
 
 
 def _apply(cluster: Cluster, plan: _Planned, *, manager: str, force: bool, dry_run: bool) -> Applied:
-    metadata = plan.manifest["metadata"]
     doing = f"{'try to apply' if dry_run else 'apply'} {_describe(plan.manifest)}"
-    query: dict[str, str | bool] = {"fieldManager": manager, "fieldValidation": "Strict"}
-    if force:
-        query["force"] = True
-    if dry_run:
-        query["dryRun"] = "All"
-    reply = call(
-        cluster,
-        "PATCH",
-        plan.resource.path(metadata.get("namespace", ""), metadata["name"]),
-        doing=doing,
-        query=query,
-        body=plan.manifest,
-        headers={"Content-Type": "application/apply-patch+yaml"},
-    )
+    reply = _send(cluster, plan, doing, manager=manager, force=force, dry_run=dry_run)
+    if not force and reply.status == 409 and conflicting_managers(failure(reply.status, reply.body)) <= OURS:
+        reply = _send(cluster, plan, doing, manager=manager, force=True, dry_run=dry_run)
     if reply.status >= 400:
         raise _rejected(cluster, plan, reply, doing)
     applied: Object = reply.json()
@@ -175,6 +169,24 @@ def _apply(cluster: Cluster, plan: _Planned, *, manager: str, force: bool, dry_r
     diff = unified_diff(before, applied, _describe(plan.manifest))
     outcome = Outcome.CREATED if before is None else Outcome.CONFIGURED if diff else Outcome.UNCHANGED
     return Applied(without_secrets(applied), outcome, diff, reply.warnings)
+
+
+def _send(cluster: Cluster, plan: _Planned, doing: str, *, manager: str, force: bool, dry_run: bool) -> Reply:
+    metadata = plan.manifest["metadata"]
+    query: dict[str, str | bool] = {"fieldManager": manager, "fieldValidation": "Strict"}
+    if force:
+        query["force"] = True
+    if dry_run:
+        query["dryRun"] = "All"
+    return call(
+        cluster,
+        "PATCH",
+        plan.resource.path(metadata.get("namespace", ""), metadata["name"]),
+        doing=doing,
+        query=query,
+        body=plan.manifest,
+        headers={"Content-Type": "application/apply-patch+yaml"},
+    )
 
 
 def _rejected(cluster: Cluster, plan: _Planned, reply: Reply, doing: str) -> Exception:

@@ -48,6 +48,13 @@ def rejection(failed: Failure, manifest: Mapping[str, Any], *, server: str, doin
     return error
 
 
+def conflicting_managers(failed: Failure) -> frozenset[str]:
+    """Who owns the fields over which an apply failed; empty strings for owners that the server does not name."""
+    causes = [cause for cause in failed.causes if cause.get("reason") == "FieldManagerConflict"]
+    owners = [_MANAGER.search(cause.get("message", "")) for cause in causes]
+    return frozenset(owner[1] if owner else "" for owner in owners) or frozenset({""})
+
+
 def _explain(failed: Failure, name: str, manifest: Mapping[str, Any], doing: str) -> ClusterError | None:
     message = failed.message
     if any(cause.get("reason") == "FieldManagerConflict" for cause in failed.causes):

@@ -138,18 +138,19 @@ def require_unchanged(seen: EndpointRecord, found: EndpointRecord | None) -> Non
     Raises:
         InputError: ``endpoint.changed``.
     """
-    same = found is not None and (found.change, found.candidate, found.current) == (
-        seen.change,
-        seen.candidate,
-        seen.current,
-    )
-    if not same:
+    if found is None or _movable(found) != _movable(seen):
         name = f"{seen.spec.namespace}/{seen.spec.name}"
         raise InputError(
             f"Endpoint {name} was changed by another run meanwhile; nothing was done.",
             fix="Look at what it serves now (list-endpoints), and run this again if it is still wanted.",
             code="endpoint.changed",
         )
+
+
+def _movable(record: EndpointRecord) -> tuple[object, ...]:
+    """What a run changes; a check of what serves, or a person's word on a commit, changes other things."""
+    releases = (record.candidate, record.current)
+    return record.change, *(one and one.model_copy(update={"smoke": None}) for one in releases)
 
 
 def retiring(record: EndpointRecord) -> list[ReleaseRecord]:

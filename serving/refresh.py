@@ -84,6 +84,8 @@ def decide(
         return Decision(record, Step.PINNED, why=_why_pinned(record))
     if isinstance(newest, InferenceError):
         return Decision(record, Step.UNKNOWN, why=str(newest), code=newest.code)
+    if record.state == "removing":
+        return Decision(record, Step.PASSED_OVER, newest, "It is being removed.")
     if record.current is None:
         return Decision(record, Step.PASSED_OVER, newest, "Its first release is not up yet.")
     if record.current.model.commit == newest.commit:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from serving.frameworks import diffusers, llama_cpp, lws, nim, ray, triton, vllm
 from serving.frameworks.monitor import monitor
 from serving.frameworks.workload import PLAIN_DOOR, Door, Manifest, endpoint_services
-from serving.models import StagedModel
+from serving.models import StagedFile, StagedModel
 from serving.release import Release
-from serving.spec import EndpointSpec, Framework
+from serving.spec import EndpointSpec, Framework, WeightsSource
 
 Renderer = Callable[[EndpointSpec, StagedModel | None, Release], list[Manifest]]
 
@@ -30,6 +30,23 @@ def render(spec: EndpointSpec, staged: StagedModel | None, release: Release) -> 
         InputError: The spec holds a combination that cannot work.
     """
     return [*RENDERERS[spec.framework](spec, staged, release), *monitor(spec, release, _door(spec))]
+
+
+def render_outline(spec: EndpointSpec, release: Release) -> list[Manifest]:
+    """Returns the manifests of a release without looking at its staged model: the same kinds and names, other weights.
+
+    Raises:
+        InputError: The spec holds a combination that cannot work.
+    """
+    files = ["config.json"]
+    if spec.framework is Framework.LLAMA_CPP:
+        files.append((spec.llama_cpp and spec.llama_cpp.model_file) or "model.gguf")
+    staged = StagedModel(
+        model=release.model,
+        uri=f"s3://not-looked-at/{release.model.repo_id}/",
+        files=tuple(StagedFile(path=path, size=1, sha256="0" * 64) for path in files),
+    )
+    return render(spec, None if spec.weights is WeightsSource.HUB else staged, release)
 
 
 def render_endpoint(spec: EndpointSpec, release: Release) -> Manifest:

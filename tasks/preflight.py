@@ -14,11 +14,11 @@ from kube.connect import Cluster
 from kube.read import get
 from serving.errors import ClusterError, InferenceError, PreflightError
 from serving.frameworks.workload import Manifest
-from serving.models import PinnedModel, StagedFile, StagedModel
+from serving.models import PinnedModel
 from serving.preflight import Finding, capacity_findings, needed_permissions
 from serving.release import release_of
-from serving.rendering import render
-from serving.spec import EndpointSpec, Framework, WeightsSource
+from serving.rendering import render_outline
+from serving.spec import EndpointSpec, Framework
 from tasks.kinds import kinds_of
 from tasks.release import removal_right
 from tasks.rollout import nodes_if_allowed
@@ -70,10 +70,7 @@ def look(spec: EndpointSpec, cluster: Cluster) -> Notes:
 def sketch(spec: EndpointSpec) -> list[Manifest]:
     """The endpoint's manifests before its model was staged: the same kinds and names, other weights."""
     pinned = PinnedModel(repo_id=spec.model.repo_id, revision=spec.model.revision, commit="0" * 40)
-    files = (StagedFile(path="config.json", size=1, sha256="0" * 64),)
-    staged = StagedModel(model=pinned, uri=f"s3://not-staged-yet/{spec.model.repo_id}/", files=files)
-    weights = None if spec.weights is WeightsSource.HUB else staged
-    return render(spec, weights, release_of(spec, pinned, weights))
+    return render_outline(spec, release_of(spec, pinned, None))
 
 
 def permissions(spec: EndpointSpec, manifests: Sequence[Manifest]) -> Iterator[Permission]:

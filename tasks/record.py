@@ -9,11 +9,18 @@ from contextlib import ExitStack, asynccontextmanager
 from prefect import get_run_logger, runtime
 
 from blocks.cluster import InferenceCluster
+from kube.apply import apply
 from kube.connect import Cluster
+from kube.delete import delete
 from kube.lease import HeldLease, LeaseTerms, held
 from kube.read import get, list_
-from serving.errors import InputError
-from serving.record import ENDPOINT_LABEL, RECORD_LABEL, EndpointRecord, from_manifest, record_name
+from serving.errors import ClusterError, InputError
+from serving.record import ENDPOINT_LABEL, RECORD_LABEL, EndpointRecord, from_manifest, record_name, to_manifest
+
+LEASE_SECONDS_VARIABLE = "INFERENCE_LEASE_SECONDS"
+"""Environment variable: after how many seconds without renewal another run may take over from one that died."""
+
+LEASE_SECONDS = 30
 
 
 def lease_name(endpoint: str) -> str:
@@ -46,6 +53,87 @@ def read_records(namespace: str, cluster: Cluster) -> list[EndpointRecord]:
     return sorted((from_manifest(one) for one in manifests), key=lambda one: (one.spec.namespace, one.spec.name))
 
 
+class HeldRecord:
+    """An endpoint's record in the hands of the run that holds the endpoint's lease: it alone writes it.
+
+    Each writing proves that the lease is held still, and that nobody else wrote meanwhile: the API server compares
+    versions. A run that was stopped for a while and goes on after another took over changes nothing any more.
+    """
+
+    def __init__(self, namespace: str, endpoint: str, cluster: Cluster, lease: HeldLease) -> None:
+        self.namespace, self.endpoint = namespace, endpoint
+        self.cluster, self.lease = cluster, lease
+        self._record: EndpointRecord | None = None
+        self._version = ""
+
+    @property
+    def record(self) -> EndpointRecord | None:
+        """The record as it stands in the cluster; None if there is none."""
+        return self._record
+
+    @property
+    def current_record(self) -> EndpointRecord:
+        """The record, where there must be one.
+
+        Raises:
+            ValueError: There is none.
+        """
+        if self._record is None:
+            raise ValueError(f"endpoint {self.namespace}/{self.endpoint} has no record")
+        return self._record
+
+    def check(self) -> None:
+        """Call before each step that changes something.
+
+        Raises:
+            ClusterError: ``lease.lost``.
+        """
+        self.lease.check()
+
+    async def read(self) -> None:
+        """Reads the record.
+
+        Raises:
+            ClusterError: It cannot be read.
+        """
+        name = record_name(self.endpoint)
+        manifest = await asyncio.to_thread(get, self.cluster, "v1", "ConfigMap", name, self.namespace)
+        self._record = from_manifest(manifest) if manifest else None
+        self._version = str(manifest["metadata"]["resourceVersion"]) if manifest else ""
+
+    async def discard_lease(self) -> None:
+        """Has the Lease go when it is given back, if the endpoint is gone."""
+        await self.read()
+        self.lease.discarded = self._record is None
+
+    async def write(self, record: EndpointRecord | None) -> None:
+        """Puts a record in the place of the present one; None deletes it, and the lease with it when that is over.
+
+        Raises:
+            ClusterError: ``lease.lost``; the record cannot be written.
+        """
+        self.lease.check()
+        if record is None:
+            await asyncio.to_thread(
+                delete, self.cluster, "v1", "ConfigMap", record_name(self.endpoint), namespace=self.namespace
+            )
+            self._record, self._version = None, ""
+            self.lease.discarded = True
+            return
+        manifest = to_manifest(record)
+        if self._version:
+            manifest["metadata"]["resourceVersion"] = self._version
+        try:
+            applied = await asyncio.to_thread(apply, self.cluster, manifest)
+        except ClusterError as error:
+            if error.code == "cluster.conflict":
+                self.lease.lose()
+                self.lease.check()
+            raise
+        self._record, self._version = record, str(applied.object["metadata"]["resourceVersion"])
+        self.lease.discarded = False
+
+
 @asynccontextmanager
 async def one_writer(
     namespace: str, endpoint: str, cluster: Cluster, *, wait_seconds: float, lease: str = ""
@@ -56,8 +144,8 @@ async def one_writer(
         namespace: The endpoint's namespace.
         endpoint: Its name.
         cluster: Where it is.
-        wait_seconds: Longest wait.
-        lease: Another lease of the endpoint than that of the run which changes it.
+        wait_seconds: Longest wait; 0 refuses at once.
+        lease: Name of the Lease; by default the one of the run that changes the endpoint.
 
     Raises:
         ClusterError: ``lease.held`` by another for longer than that.
@@ -67,19 +155,41 @@ async def one_writer(
         namespace=namespace,
         name=lease or lease_name(endpoint),
         holder=str(runtime.flow_run.id or f"{socket.gethostname()}-{os.getpid()}"),
+        seconds=int(os.environ.get(LEASE_SECONDS_VARIABLE, LEASE_SECONDS)),
         wait_seconds=wait_seconds,
         labels={"app.kubernetes.io/managed-by": "inference-flows", ENDPOINT_LABEL: endpoint},
     )
 
     def waiting(holder: str) -> None:
-        log.warning("Another run (%s) has lease %s/%s: waiting for it", holder, namespace, terms.name)
+        log.warning("Another run (%s) is working on %s/%s: waiting for it", holder, namespace, endpoint)
 
     stack = ExitStack()
-    mine = await asyncio.to_thread(stack.enter_context, held(cluster, terms, waiting=waiting))
+    found = await asyncio.to_thread(stack.enter_context, held(cluster, terms, waiting=waiting))
     try:
-        yield mine
+        yield found
     finally:
         await asyncio.to_thread(stack.close)
+
+
+@asynccontextmanager
+async def held_record(
+    namespace: str, endpoint: str, cluster: Cluster, *, wait_seconds: float
+) -> AsyncIterator[HeldRecord]:
+    """Holds the endpoint's lease and has its record, waiting for another run that has it.
+
+    Args:
+        namespace: The endpoint's namespace.
+        endpoint: Its name.
+        cluster: Where it is.
+        wait_seconds: Longest wait; 0 refuses at once.
+
+    Raises:
+        ClusterError: ``lease.held`` by another for longer than that; the record cannot be read.
+    """
+    async with one_writer(namespace, endpoint, cluster, wait_seconds=wait_seconds) as lease:
+        found = HeldRecord(namespace, endpoint, cluster, lease)
+        await found.read()
+        yield found
 
 
 async def load_record(namespace: str, endpoint: str, block: InferenceCluster) -> EndpointRecord:

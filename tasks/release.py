@@ -1,7 +1,7 @@
 """Which release an endpoint serves, and how that changes: promote one, take others away."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from prefect import get_run_logger, task
@@ -17,19 +17,24 @@ from serving.events import promoted
 from serving.frameworks.labels import RELEASE_LABEL, RUN_LABEL
 from serving.frameworks.workload import Manifest
 from serving.preflight import plural
-from serving.record import ENDPOINT_LABEL
+from serving.record import ENDPOINT_LABEL, ReleaseRecord
 from serving.release import Release
 from serving.rendering import render_aliases, render_endpoint
 from serving.spec import EndpointSpec
 from tasks.events import emit
 from tasks.kinds import KINDS, VOLUME, VOLUME_KINDS, Kind, kinds_of, shared_kinds, workload_kind
+from tasks.pause import named, pause, release_name, resume
+from tasks.wait import wait_until_ready
 
 __all__ = [
     "KINDS",
     "VOLUME_KINDS",
+    "bring_back",
     "bringing_run",
     "current_release",
+    "has_workload",
     "kinds_of",
+    "make_room",
     "promote",
     "remove_labelled",
     "remove_release",
@@ -47,6 +52,54 @@ def bringing_run(spec: EndpointSpec, release: Release, cluster: Cluster) -> str:
     """Run that brought this release up, from its workload's label; empty if there is no such workload."""
     workload = get(cluster, *workload_kind(spec), release.name, spec.namespace)
     return str(((workload or {}).get("metadata") or {}).get("labels", {}).get(RUN_LABEL, ""))
+
+
+def has_workload(release: ReleaseRecord, cluster: Cluster) -> bool:
+    """Whether a release's workload is there."""
+    return get(cluster, *workload_kind(release.spec), release_name(release), release.spec.namespace) is not None
+
+
+@task(name="make-room", task_run_name="make-room", cache_policy=NO_CACHE)
+async def make_room(release: ReleaseRecord, cluster: Cluster) -> None:
+    """Takes the pods of the release that serves away, for a candidate needs its accelerators; waits until they went.
+
+    Raises:
+        ClusterError: ``pause.unfinished``; the API refuses or cannot be reached.
+    """
+    log = get_run_logger()
+    log.warning("Release %s gives its accelerators to the candidate: the endpoint does not answer now", release.id)
+    await asyncio.to_thread(pause, release, cluster)
+    log.info("Release %s has no pods any more", release.id)
+
+
+@task(name="bring-back", task_run_name="bring-back", cache_policy=NO_CACHE)
+async def bring_back(
+    release: ReleaseRecord,
+    cluster: Cluster,
+    restore: Callable[[ReleaseRecord], Awaitable[list[Manifest]]],
+    timeout_seconds: float,
+) -> None:
+    """Gives the release that served its pods again and waits until it serves.
+
+    Args:
+        release: The release.
+        cluster: Where it is.
+        restore: Renders it, where its workload had to go.
+        timeout_seconds: Longest wait.
+
+    Raises:
+        RolloutError: It does not become ready.
+        ClusterError: The API refuses or cannot be reached.
+    """
+    log = get_run_logger()
+    log.info("Release %s comes back", release.id)
+    if not await asyncio.to_thread(resume, release, cluster):
+        await asyncio.to_thread(resume, release, cluster, await restore(release))
+    api_version, kind = workload_kind(release.spec)
+    where = {"name": release_name(release), "namespace": release.spec.namespace}
+    workload = {"apiVersion": api_version, "kind": kind, "metadata": where}
+    await wait_until_ready(named(release), [workload], cluster, timeout_seconds)
+    log.info("Release %s serves again", release.id)
 
 
 @task(name="promote", task_run_name="promote", cache_policy=NO_CACHE)

@@ -17,7 +17,7 @@ from serving.usage import used_by
 from tasks.events import emit
 from tasks.kinds import JOB_KINDS, KINDS, VOLUME_KINDS
 from tasks.prune import remove_pruned, require_quiet, staged_of_nobody_else, usage_of
-from tasks.record import lease_name, load_lease_name, read_record
+from tasks.record import load_lease_name, read_record
 from tasks.release import remove_labelled
 
 
@@ -81,14 +81,16 @@ def remove_workloads(namespace: str, endpoint: str, cluster: Cluster) -> list[st
 
 
 def remove_objects(namespace: str, endpoint: str, cluster: Cluster) -> list[str]:
-    """Deletes the endpoint's objects and its lease; returns what was deleted, as messages name it."""
+    """Deletes the endpoint's objects, its record last; returns what was deleted, as messages name it.
+
+    As long as anything is left, the record says that the endpoint is being removed. The writer's lease is its holder's
+    to give back.
+    """
     removed = _remove_load_tests(namespace, endpoint, cluster)
     labels, kinds = f"{ENDPOINT_LABEL}={endpoint}", (*KINDS, *VOLUME_KINDS)
     removed += remove_labelled(cluster, namespace, f"{labels},!{RECORD_LABEL}", kinds)
-    # Last: as long as anything is left, the record says that there is an endpoint.
+    delete(cluster, "coordination.k8s.io/v1", "Lease", load_lease_name(endpoint), namespace=namespace)
     removed += remove_labelled(cluster, namespace, f"{labels},{RECORD_LABEL}", (("v1", "ConfigMap"),))
-    for lease in (lease_name(endpoint), load_lease_name(endpoint)):
-        delete(cluster, "coordination.k8s.io/v1", "Lease", lease, namespace=namespace)
     return [str(gone) for gone in removed]
 
 

@@ -1,42 +1,35 @@
 """What a run leaves for people and programs: the record in the cluster, a markdown artifact, events, lineage."""
 
-import asyncio
 from collections.abc import Mapping
 
 from prefect import get_run_logger, task
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from kube.apply import apply
 from kube.connect import Cluster
 from serving import events
 from serving.errors import InferenceError
 from serving.lineage import endpoint_key, hub_key, staged_key
-from serving.record import EndpointRecord, to_manifest
+from serving.record import EndpointRecord
 from serving.report import failure_data, failure_markdown, ready_markdown
 from serving.spec import EndpointSpec
 from tasks.assets import making
 from tasks.events import emit
 
 
-async def write_record(
+async def report_ready(
     record: EndpointRecord, moved_bytes: int, seconds: Mapping[str, float], cluster: Cluster
 ) -> None:
-    """Writes the endpoint's record into the cluster, and says so in the UI, as an event and as lineage."""
+    """Says what the endpoint serves now: in the UI, as an event and as lineage."""
     spec, release = record.spec, record.serving
     made = endpoint_key(cluster.name or cluster.server, spec.namespace, spec.name)
     source = staged_key(release.staged_uri) if release.staged_uri else hub_key(release.model)
-    await making(_write_record, made, source, title=f"{spec.namespace}/{spec.name}")(
-        record, moved_bytes, seconds, cluster
-    )
+    await making(_report_ready, made, source, title=f"{spec.namespace}/{spec.name}")(record, moved_bytes, seconds)
 
 
-@task(name="record", task_run_name="record", cache_policy=NO_CACHE)
-async def _write_record(
-    record: EndpointRecord, moved_bytes: int, seconds: Mapping[str, float], cluster: Cluster
-) -> None:
+@task(name="report", task_run_name="report", cache_policy=NO_CACHE)
+async def _report_ready(record: EndpointRecord, moved_bytes: int, seconds: Mapping[str, float]) -> None:
     spec, release = record.spec, record.serving
-    await asyncio.to_thread(apply, cluster, to_manifest(record))
     await acreate_markdown_artifact(
         markdown=ready_markdown(release, moved_bytes, seconds),
         key=artifact_key(spec),

@@ -29,6 +29,11 @@ async def describe_run(*, name: str = "", tags: Iterable[str] = ()) -> None:
         await client.update_flow_run(run, name=name or None, tags=all_tags)
 
 
+def run_id() -> str:
+    """Id of the flow run that a person or a schedule started, of which this one may be a part; empty outside."""
+    return str(runtime.flow_run.root_flow_run_id or runtime.flow_run.id or "")
+
+
 def tags_of(spec: EndpointSpec) -> list[str]:
     """Returns the tags of every run that works on an endpoint."""
     tags = [

@@ -61,17 +61,19 @@ def render(spec: EndpointSpec, staged: StagedModel | None, release: Release) -> 
 
 
 def door(spec: EndpointSpec) -> Door:
-    """Returns how the pods are reached. AIBrix' gateway knows a model by the labels of its Service and pods."""
-    labels = gateway_labels(spec)
-    return Door(select=labels, labels=labels)
+    """Returns how the pods are reached. AIBrix' gateway knows a model by the labels of its Service and pods.
+
+    The Service does not select by them: a candidate's pods are without them until they are promoted.
+    """
+    return Door(labels=gateway_labels(spec))
 
 
 def gateway_labels(spec: EndpointSpec) -> dict[str, str]:
     """Returns the labels by which AIBrix' gateway finds a model; none elsewhere.
 
-    The gateway sends plain requests to the Service that is called like the model, which is the endpoint's: these follow
-    a promotion as everywhere. Requests with a routing strategy it sends straight to pods with these labels, and so to
-    a candidate as soon as it is ready, before it is proved. Who uses such strategies should deploy with ``recreate``.
+    The gateway sends plain requests to the Service that is called like the model, which is the endpoint's, and requests
+    with a routing strategy straight to ready pods with these labels. A candidate's pods are without the model's until
+    it is promoted: `tasks.gateway`.
     """
     if spec.framework is not Framework.AIBRIX:
         return {}

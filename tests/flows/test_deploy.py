@@ -21,7 +21,10 @@ pytestmark = pytest.mark.server
 
 
 def deploy(world: World, endpoint: str, **parameters: Any) -> State[Any]:
-    overrides = Overrides.read({"name": endpoint, "pod": {"drain_seconds": 0}} | parameters.pop("overrides", {}))
+    overrides = Overrides.read(
+        {"name": endpoint, "pod": {"drain_seconds": 0}, "rollout": {"retire_after": 0}}
+        | parameters.pop("overrides", {})
+    )
     given = {"preset": "qwen3-1.7b-vllm", "overrides": overrides, "timeout_minutes": 1, **world.target(), **parameters}
     return asyncio.run(deploy_model(**given, return_state=True))
 

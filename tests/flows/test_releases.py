@@ -57,7 +57,7 @@ def answer(place: World, endpoint: str) -> str:
 
 
 def test_refreshed_rolled_back_listed_and_removed(place: World, tmp_path: Path) -> None:
-    overrides = Overrides.read({"name": "follow", "pod": {"drain_seconds": 0}})
+    overrides = Overrides.read({"name": "follow", "pod": {"drain_seconds": 0}, "rollout": {"retire_after": 0}})
     deployed = deploy_model("llama-32-1b-vllm", **place.target(), overrides=overrides, return_state=True)
     result_of(asyncio.run(deployed))
     first, old_answer = record_of(place, "follow"), answer(place, "follow")

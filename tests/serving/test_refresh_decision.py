@@ -8,7 +8,7 @@ import pytest
 from serving.build import build_spec
 from serving.errors import HubError, InferenceError
 from serving.models import PinnedModel
-from serving.record import Approved, EndpointRecord, Rejected, ReleaseRecord
+from serving.record import Approved, Change, EndpointRecord, Rejected, ReleaseRecord
 from serving.refresh import Step, decide, follows
 from serving.spec import Accelerator, Framework
 
@@ -65,6 +65,11 @@ def test_steps(
     policy: dict[str, Any], newest: PinnedModel | InferenceError | None, fields: dict[str, Any], step: Step
 ) -> None:
     assert decide(record(policy, **fields), newest, NOON).step is step
+
+
+def test_an_endpoint_that_is_being_removed_is_passed_over() -> None:
+    leaving = record({}, change=Change(action="remove", run="", started_at=""))
+    assert decide(leaving, pinned(NEW), NOON).step is Step.PASSED_OVER
 
 
 def test_a_closed_window_says_when_it_opens_and_may_be_ignored() -> None:
