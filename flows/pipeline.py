@@ -169,7 +169,7 @@ async def _deploy(plan: _Plan, means: Means, clock: Clock) -> DeployReport:
         await _gave_up(means, error, rejecting=plan.change.action == "refresh")
         raise
     await report_ready(held.current_record, moved, clock.seconds, held.cluster)
-    await clock.time("retire", finish(means))
+    await clock.time("retire", finish(means, manifests))
     return DeployReport(
         record=held.record, moved_bytes=moved, changed=changes.changed, diff=changes.diff, seconds=clock.seconds
     )

@@ -16,7 +16,6 @@ from serving.errors import InferenceError, SmokeTestError
 from serving.frameworks.workload import Manifest
 from serving.lifecycle import failed, now, paused, promoted, retired, retiring, seconds_until, undone
 from serving.record import Failure, Rejected, ReleaseRecord, ReleaseState
-from serving.rendering import render_outline
 from serving.rollback import blames_model
 from serving.smoke import SmokeExpectation, SmokeReport, expectation_for
 from tasks.apply import Changes, apply_workload
@@ -154,8 +153,12 @@ async def switch(means: Means, expectation: SmokeExpectation) -> None:
     await means.held.write(promoted(means.held.current_record))
 
 
-async def finish(means: Means) -> None:
+async def finish(means: Means, manifests: list[Manifest] | None = None) -> None:
     """Takes the releases before the current one away, once their time is over; then the change is done.
+
+    Args:
+        means: What it works with.
+        manifests: What the current release consists of; by default as the record has it.
 
     Raises:
         ClusterError: ``lease.lost``; something could not be deleted: the next run goes on with it.
@@ -171,9 +174,19 @@ async def finish(means: Means) -> None:
     while left := seconds_until(last):
         await asyncio.sleep(min(left, LOOK_SECONDS))
         held.check()
-    release = named(current)
-    await retire_others(current.spec, release, render_outline(current.spec, release), held.cluster)
+    wanted = manifests if manifests is not None else await _as_recorded(means, current)
+    held.check()
+    await retire_others(current.spec, named(current), wanted, held.cluster)
     await held.write(retired(means.held.current_record))
+
+
+async def _as_recorded(means: Means, current: ReleaseRecord) -> list[Manifest] | None:
+    try:
+        return await means.restore(current)
+    except InferenceError as error:
+        # What this release consisted of once and does no longer goes with its next deploy.
+        get_run_logger().warning("Only other releases are looked at: %s", error)
+        return None
 
 
 async def give_up(means: Means, error: InferenceError, *, rejecting: bool = False) -> None:

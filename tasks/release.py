@@ -120,20 +120,32 @@ def point(spec: EndpointSpec, release: Release, cluster: Cluster) -> list[Applie
 
 
 @task(name="retire-others", task_run_name="retire-others", cache_policy=NO_CACHE)
-async def retire_others(spec: EndpointSpec, release: Release, manifests: Sequence[Manifest], cluster: Cluster) -> None:
+async def retire_others(
+    spec: EndpointSpec, release: Release, manifests: Sequence[Manifest] | None, cluster: Cluster
+) -> None:
     """Takes away every other release, and what this one consisted of once and does no longer.
 
     Pods of the old release finish what they are answering before they end.
+
+    Args:
+        spec: What the release was rendered from.
+        release: The release that stays.
+        manifests: What it consists of; None if that is not known: then all of it stays.
+        cluster: Where it is.
     """
     for gone in await asyncio.to_thread(retire, spec, release, manifests, cluster):
         get_run_logger().info("%s removed", gone)
 
 
-def retire(spec: EndpointSpec, release: Release, manifests: Sequence[Manifest], cluster: Cluster) -> list[Removed]:
+def retire(
+    spec: EndpointSpec, release: Release, manifests: Sequence[Manifest] | None, cluster: Cluster
+) -> list[Removed]:
     """Deletes what `retire_others` says; returns what was deleted."""
     kinds = (*kinds_of(spec), *_of_other_frameworks(spec, cluster))
     others = f"{ENDPOINT_LABEL}={spec.name},{RELEASE_LABEL},{RELEASE_LABEL}!={release.id}"
     removed = remove_labelled(cluster, spec.namespace, others, kinds)
+    if manifests is None:
+        return removed
     wanted = [*manifests, render_endpoint(spec, release), *render_aliases(spec, release)]
     return removed + _prune(spec, release, wanted, kinds, cluster)
 
