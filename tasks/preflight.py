@@ -13,6 +13,7 @@ from kube.autoscalers import adds_nodes
 from kube.connect import Cluster
 from kube.read import get
 from serving.errors import ClusterError, InferenceError, PreflightError
+from serving.frameworks.vllm import gateway_labels
 from serving.frameworks.workload import Manifest
 from serving.models import PinnedModel
 from serving.preflight import Finding, capacity_findings, needed_permissions
@@ -89,6 +90,8 @@ def permissions(spec: EndpointSpec, manifests: Sequence[Manifest]) -> Iterator[P
         yield Permission(verb, "", "services", spec.namespace, "proxy")
     for verb in ("get", "create", "update"):
         yield Permission(verb, "coordination.k8s.io", "leases", spec.namespace)
+    if gateway_labels(spec):
+        yield Permission("patch", "", "pods", spec.namespace)
     for kind in kinds_of(spec):
         for verb in ("list", "watch", "delete"):
             yield removal_right(verb, kind, spec.namespace)

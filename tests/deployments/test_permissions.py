@@ -63,7 +63,7 @@ http.server.ThreadingHTTPServer(("", 8080), Handler).serve_forever()
 
 
 def work(**fields: Any) -> WorkloadOptions:
-    return WorkloadOptions.model_validate({"pod": {"drain_seconds": 0}, **fields})
+    return WorkloadOptions.model_validate({"pod": {"drain_seconds": 0}, "rollout": {"retire_after": 0}, **fields})
 
 
 def gateway() -> list[dict[str, Any]]:
