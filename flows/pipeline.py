@@ -13,7 +13,7 @@ from blocks.hub import HuggingFaceHub
 from blocks.store import ModelStore
 from flows.clock import Clock
 from flows.parameters import SmokeOptions, smoke_expectation
-from flows.takeover import Means, bring_up, finish, give_up, settle, switch
+from flows.takeover import MAKE_ROOM, Means, bring_up, finish, give_up, settle, switch
 from kube.connect import Cluster
 from serving.errors import InferenceError
 from serving.frameworks.nim import pinned as pinned_by_image
@@ -58,6 +58,7 @@ class DeployReport(BaseModel):
         changed: Objects that were created or configured; empty if all was as wanted.
         diff: What changed, or would change, as a unified diff without secrets.
         seconds: Seconds per step, in order.
+        gap_seconds: How long the endpoint did not answer, where the candidate needed the old release's accelerators.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -67,6 +68,7 @@ class DeployReport(BaseModel):
     changed: tuple[str, ...]
     diff: str
     seconds: dict[str, float]
+    gap_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -119,10 +121,10 @@ async def deploy_endpoint(
         InferenceError: With its cause and fix. Nothing half-staged is visible, the endpoint serves what it served.
     """
     patience = timeout_seconds if wait_seconds is None else wait_seconds
+    clock = Clock()
     try:
         cluster = await asyncio.to_thread(target.cluster.connect)
         try:
-            clock = Clock()
             model = await clock.time("check", _check(spec, target, pinned, cluster))
             await describe_deploy(spec, model.pinned)
             if dry_run:
@@ -138,8 +140,35 @@ async def deploy_endpoint(
         finally:
             await asyncio.to_thread(cluster.close)
     except InferenceError as error:
-        await report_failure(spec, error)
+        await report_failure(spec, error, clock.since(MAKE_ROOM))
         raise
+
+
+async def settle_endpoint(
+    seen: EndpointRecord, target: Target, *, timeout_seconds: float, wait_seconds: float
+) -> EndpointRecord | None:
+    """Finishes or undoes what a run that died left of an endpoint; nothing else is done.
+
+    Args:
+        seen: The endpoint's record.
+        target: Where.
+        timeout_seconds: Longest wait for a workload.
+        wait_seconds: Longest wait for a run that changes the endpoint; 0 refuses at once.
+
+    Returns:
+        The record as it is then; None if the endpoint was being removed, or its first release was not proved.
+
+    Raises:
+        InferenceError: It cannot be done now: the next run goes on with it.
+    """
+    spec = seen.spec
+    cluster = await asyncio.to_thread(target.cluster.connect)
+    try:
+        async with held_record(spec.namespace, spec.name, cluster, wait_seconds=wait_seconds) as held:
+            await settle(Means(held, partial(recorded_manifests, target=target), timeout_seconds))
+            return held.record
+    finally:
+        await asyncio.to_thread(cluster.close)
 
 
 @dataclass(frozen=True)
@@ -168,10 +197,16 @@ async def _deploy(plan: _Plan, means: Means, clock: Clock) -> DeployReport:
     except InferenceError as error:
         await _gave_up(means, error, rejecting=plan.change.action == "refresh")
         raise
-    await report_ready(held.current_record, moved, clock.seconds, held.cluster)
+    gap = clock.since(MAKE_ROOM)
+    await report_ready(held.current_record, moved, clock.seconds, gap, held.cluster)
     await clock.time("retire", finish(means, manifests))
     return DeployReport(
-        record=held.record, moved_bytes=moved, changed=changes.changed, diff=changes.diff, seconds=clock.seconds
+        record=held.record,
+        moved_bytes=moved,
+        changed=changes.changed,
+        diff=changes.diff,
+        seconds=clock.seconds,
+        gap_seconds=gap,
     )
 
 

@@ -18,9 +18,8 @@ from flows.parameters import (
     TimeoutMinutes,
     titled,
 )
-from flows.pipeline import DeployReport, Target, deploy_endpoint
+from flows.pipeline import DeployReport, Target, deploy_endpoint, settle_endpoint
 from serving import events
-from serving.lifecycle import foreseen
 from serving.models import PinnedModel
 from serving.record import EndpointRecord
 from serving.refresh import Decision, Step, decide
@@ -64,10 +63,13 @@ async def refresh_endpoint(
         approval_hours: How long the run waits for an answer; the next refresh asks again.
         timeout_minutes: How long the workload may take to become ready.
     """
-    target = Target(cluster=cluster, hub=hub, store=store)
+    target, timeout = Target(cluster=cluster, hub=hub, store=store), 60.0 * timeout_minutes
 
     async def work() -> DeployReport | State[Any]:
         record = await load_record(namespace or cluster.namespace, endpoint, cluster)
+        if not record.settled:
+            await settle_endpoint(record, target, timeout_seconds=timeout, wait_seconds=timeout)
+            record = await load_record(record.spec.namespace, endpoint, cluster)
         newest = await _newest(record, commit, hub)
         await describe_deploy(record.spec, newest)
         decision = decide(record, newest, datetime.now(UTC), ignore_windows=ignore_windows)
@@ -79,7 +81,7 @@ async def refresh_endpoint(
         if decision.step is not Step.MOVES:
             name = "Approved" if decision.step is Step.WAITS else "NothingToDo"
             return Completed(name=name, message=f"{decision.name} {decision.step}. {decision.why}".strip())
-        return await _move(decision, newest, target, 60.0 * timeout_minutes)
+        return await _move(decision, newest, target, timeout)
 
     return await explained(work())
 
@@ -105,9 +107,8 @@ async def _ask(record: EndpointRecord, newest: PinnedModel, target: Target, hour
 
 async def _move(decision: Decision, newest: PinnedModel, target: Target, timeout_seconds: float) -> DeployReport:
     record = decision.record
-    planned = foreseen(record) or record  # what a run that died had proved stays: it is finished first
     report = await deploy_endpoint(
-        planned.spec, target, timeout_seconds=timeout_seconds, action="refresh", pinned=newest, seen=record
+        record.spec, target, timeout_seconds=timeout_seconds, action="refresh", pinned=newest, seen=record
     )
     if report.record is not None:
         emit(events.refreshed(report.record))

@@ -1,5 +1,7 @@
 """Bring endpoints up to date with the branches that they follow."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from prefect import flow, runtime, tags
@@ -10,10 +12,11 @@ from pydantic import BaseModel
 
 from flows.naming import in_namespace
 from flows.parameters import ClusterBlock, HubBlock, Namespace, StoreBlock, TimeoutMinutes, titled
+from flows.pipeline import Target, settle_endpoint
 from flows.refresh_endpoint import refresh_endpoint
 from serving import events
 from serving.errors import InferenceError
-from serving.refresh import Decision, Step
+from serving.refresh import Decision, Step, decide
 from tasks.approval import request_approval
 from tasks.events import emit
 from tasks.explain import explained
@@ -33,6 +36,7 @@ class RefreshReport(BaseModel):
         waiting: Endpoints that are behind and whose window is closed, with when it opens.
         asked: Endpoints that are behind and wait for an answer, with where to give it.
         failed: Endpoints that serve what they served, with the reason.
+        settled: Endpoints that a run had left half way when it died: finished or undone, before the rest.
         secrets: Secrets of the cluster that got the block's changed token, as ``namespace/name``.
     """
 
@@ -41,6 +45,7 @@ class RefreshReport(BaseModel):
     waiting: dict[str, str] = {}
     asked: dict[str, str] = {}
     failed: dict[str, str] = {}
+    settled: list[str] = []
     secrets: list[str] = []
 
 
@@ -60,7 +65,8 @@ async def refresh_models(
     One request to the Hub per repository and branch; endpoints whose commit did not move are not touched. What is
     behind moves as its refresh policy says: at once, in its window, or when a person approves. A commit that cannot be
     proved leaves the endpoint serving what it served, and is passed over until the branch moves on. One endpoint's
-    failure stops no other. A token that was changed in the Hub block reaches the cluster's Secrets, too.
+    failure stops no other. What a run that died left half way is finished or undone first. A token that was changed in
+    the Hub block reaches the cluster's Secrets, too.
 
     Args:
         cluster: Cluster whose endpoints are looked at.
@@ -83,14 +89,36 @@ async def refresh_models(
             changed, failed = await follow_hub_secrets([one for one in used if one[1]], hub, cluster)
             report.secrets.extend(changed)
             report.failed.update({f"Secret {name}": why for name, why in failed.items()})
-        for decision in decisions:
-            await _settle(decision, report, blocks, timeout_minutes)
+        target = Target(cluster=cluster, hub=hub, store=store)
+        for position, one in enumerate(decisions):
+            if one.step is Step.LEFT:
+                taken_up = await _take_up(one, report, target, timeout_minutes, ignore_windows=ignore_windows)
+                decisions[position] = taken_up
+            await _settle(decisions[position], report, blocks, timeout_minutes)
         await _show(decisions, report)
         if report.failed:
             raise _failure(decisions, report)
         return report
 
     return await explained(work())
+
+
+async def _take_up(
+    decision: Decision, report: RefreshReport, target: Target, timeout_minutes: int, *, ignore_windows: bool
+) -> Decision:
+    """Finishes or undoes what a run left when it died, at any hour; and decides then."""
+    try:
+        record = await settle_endpoint(
+            decision.record, target, timeout_seconds=60.0 * timeout_minutes, wait_seconds=60.0 * timeout_minutes
+        )
+    except InferenceError as error:
+        return replace(decision, step=Step.UNKNOWN, why=str(error), code=error.code)
+    report.settled.append(decision.name)
+    if record is None:
+        return replace(decision, step=Step.PASSED_OVER, why="Nothing of it was to stay.")
+    if decision.code:  # its branch could not be read
+        return replace(decision, record=record, step=Step.UNKNOWN)
+    return decide(record, decision.newest, datetime.now(UTC), ignore_windows=ignore_windows)
 
 
 async def _settle(decision: Decision, report: RefreshReport, blocks: dict[str, Block], timeout_minutes: int) -> None:

@@ -35,6 +35,9 @@ from tasks.report import picture_key
 from tasks.smoke import gateway, own_address, smoke_test, through_gateway
 from tasks.wait import wait_until_ready
 
+MAKE_ROOM = "make room"
+"""The step with which the endpoint stops answering, where the candidate needs the old release's accelerators."""
+
 LOOK_SECONDS = 5.0
 """How often a run that waits for the old release's time looks whether it still holds the lease."""
 
@@ -118,7 +121,7 @@ async def bring_up(
     spec, release = candidate.spec, named(candidate)
     in_place = current is not None and current.id == candidate.id
     if current is not None and not in_place and spec.rollout.strategy == "recreate":
-        await clock.time("make room", _make_room(means, current))
+        await clock.time(MAKE_ROOM, _make_room(means, current))
     held.check()
     changes: Changes = await clock.time("apply", apply_workload(manifests, means.cluster))
     if in_place:

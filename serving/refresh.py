@@ -21,6 +21,7 @@ class Step(StrEnum):
     ASKS = "asks for approval"
     MOVES = "moves"
     UNKNOWN = "unknown"
+    LEFT = "left half way"
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,16 @@ SHOWN_ANSWER = 600
 BAR_WIDTH = 30
 
 
-def ready_markdown(release: ReleaseRecord, moved_bytes: int, seconds: Mapping[str, float]) -> str:
+def ready_markdown(
+    release: ReleaseRecord, moved_bytes: int, seconds: Mapping[str, float], gap: float | None = None
+) -> str:
     """The report of an endpoint that answers.
 
     Args:
         release: What the endpoint serves now.
         moved_bytes: Bytes read from the Hub by this run.
         seconds: Seconds per step, in order.
+        gap: Seconds for which the endpoint did not answer; None if it always did.
     """
     spec = release.spec
     rows = {
@@ -31,20 +34,30 @@ def ready_markdown(release: ReleaseRecord, moved_bytes: int, seconds: Mapping[st
         "Staged": f"{release.staged_bytes:,} bytes, {moved_bytes:,} moved by this run",
         "Release": f"`{release.id}`, {release.deployed_at}",
     }
+    if gap is not None:
+        rows["Gap"] = f"{gap:.1f} s without an answer: the old release gave its accelerators to this one"
     if spec.preset:
         rows["Preset"] = f"`{spec.preset}`"
     parts = [f"# {spec.name} answers", _table(rows), _smoke(release), _timings(seconds), _how_to_call(spec)]
     return "\n\n".join(part for part in parts if part)
 
 
-def failure_markdown(spec: EndpointSpec, error: InferenceError) -> str:
-    """The report of a deploy that failed: what, why, and what to do."""
+def failure_markdown(spec: EndpointSpec, error: InferenceError, gap: float | None = None) -> str:
+    """The report of a deploy that failed: what, why, and what to do.
+
+    Args:
+        spec: The endpoint.
+        error: Why.
+        gap: Seconds for which the endpoint did not answer, until its old release served again; None if it always did.
+    """
     rows = {
         "Endpoint": f"`{spec.namespace}/{spec.name}`",
         "Model": f"{spec.model.repo_id} ({spec.model.revision})",
         "Framework": f"{spec.framework} on {spec.accelerator}",
         "Code": f"`{error.code}`",
     }
+    if gap is not None:
+        rows["Gap"] = f"{gap:.1f} s without an answer: the old release had given its accelerators to this one"
     if spec.preset:
         rows["Preset"] = f"`{spec.preset}`"
     diagnosis = error.diagnosis if isinstance(error, RolloutError) else None

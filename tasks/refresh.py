@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from prefect import get_run_logger, task
@@ -10,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from blocks.cluster import InferenceCluster
 from blocks.hub import HuggingFaceHub
 from kube.apply import apply
+from kube.connect import Cluster
 from kube.read import ALL_NAMESPACES
 from serving.errors import InferenceError, InputError
 from serving.lifecycle import now
@@ -17,6 +19,7 @@ from serving.models import ModelSource, PinnedModel
 from serving.record import Approved, EndpointRecord, Rejected, to_manifest
 from serving.refresh import Decision, Step, decide, follows
 from staging.hub import HubAccess, pin
+from tasks.live import holders
 from tasks.record import one_writer, read_record, read_records
 
 AT_ONCE = 8
@@ -38,6 +41,8 @@ async def find_outdated(
 ) -> list[Decision]:
     """Says what a refresh does with each endpoint: one request to the Hub per repository and branch.
 
+    An endpoint that a run left half way when it died is taken up before anything is decided about it.
+
     Args:
         cluster: Cluster of the endpoints.
         hub: Token and address of the Hub.
@@ -51,19 +56,38 @@ async def find_outdated(
         ClusterError: The records cannot be read.
     """
 
-    def read() -> list[EndpointRecord]:
+    def read() -> tuple[list[EndpointRecord], set[tuple[str, str]]]:
         with cluster.connect() as connection:
-            return read_records(namespace or ALL_NAMESPACES, connection)
+            found = chosen(read_records(namespace or ALL_NAMESPACES, connection), endpoint=endpoint, repo_id=repo_id)
+            return found, abandoned(found, connection)
 
-    records = chosen(await asyncio.to_thread(read), endpoint=endpoint, repo_id=repo_id)
+    records, left = await asyncio.to_thread(read)
     followed = {record.spec.model for record in records if follows(record)}
     newest = await newest_commits(sorted(followed, key=str), hub.access())
     at = datetime.now(UTC)
     found = [decide(one, newest.get(one.spec.model), at, ignore_windows=ignore_windows) for one in records]
+    found = [replace(one, step=Step.LEFT) if _place(one.record) in left else one for one in found]
     counts = {step: sum(one.step is step for one in found) for step in Step}
     told = ", ".join(f"{count} {step}" for step, count in counts.items() if count)
     get_run_logger().info("%d endpoints%s", len(found), f": {told}" if told else "")
     return found
+
+
+def abandoned(records: Sequence[EndpointRecord], cluster: Cluster) -> set[tuple[str, str]]:
+    """Endpoints, by namespace and name, that a run left half way: it holds their lease no more.
+
+    Raises:
+        ClusterError: The leases cannot be read.
+    """
+    unsettled = {_place(one) for one in records if not one.settled}
+    held: set[tuple[str, str]] = set()
+    for namespace in {namespace for namespace, _ in unsettled}:
+        held.update(holders(cluster, namespace))
+    return unsettled - held
+
+
+def _place(record: EndpointRecord) -> tuple[str, str]:
+    return record.spec.namespace, record.spec.name
 
 
 def chosen(records: Sequence[EndpointRecord], *, endpoint: str, repo_id: str) -> list[EndpointRecord]:

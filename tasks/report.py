@@ -18,20 +18,30 @@ from tasks.events import emit
 
 
 async def report_ready(
-    record: EndpointRecord, moved_bytes: int, seconds: Mapping[str, float], cluster: Cluster
+    record: EndpointRecord, moved_bytes: int, seconds: Mapping[str, float], gap: float | None, cluster: Cluster
 ) -> None:
-    """Says what the endpoint serves now: in the UI, as an event and as lineage."""
+    """Says what the endpoint serves now: in the UI, as an event and as lineage.
+
+    Args:
+        record: The endpoint's record.
+        moved_bytes: Bytes read from the Hub by this run.
+        seconds: Seconds per step, in order.
+        gap: Seconds for which the endpoint did not answer; None if it always did.
+        cluster: Where it is.
+    """
     spec, release = record.spec, record.serving
     made = endpoint_key(cluster.name or cluster.server, spec.namespace, spec.name)
     source = staged_key(release.staged_uri) if release.staged_uri else hub_key(release.model)
-    await making(_report_ready, made, source, title=f"{spec.namespace}/{spec.name}")(record, moved_bytes, seconds)
+    await making(_report_ready, made, source, title=f"{spec.namespace}/{spec.name}")(record, moved_bytes, seconds, gap)
 
 
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE)
-async def _report_ready(record: EndpointRecord, moved_bytes: int, seconds: Mapping[str, float]) -> None:
+async def _report_ready(
+    record: EndpointRecord, moved_bytes: int, seconds: Mapping[str, float], gap: float | None
+) -> None:
     spec, release = record.spec, record.serving
     await acreate_markdown_artifact(
-        markdown=ready_markdown(release, moved_bytes, seconds),
+        markdown=ready_markdown(release, moved_bytes, seconds, gap),
         key=artifact_key(spec),
         description=f"{release.model.repo_id}@{release.model.commit[:12]} answers at {spec.namespace}/{spec.name}",
     )
@@ -40,10 +50,16 @@ async def _report_ready(record: EndpointRecord, moved_bytes: int, seconds: Mappi
 
 
 @task(name="report-failure", task_run_name="report-failure", cache_policy=NO_CACHE)
-async def report_failure(spec: EndpointSpec, error: InferenceError) -> None:
-    """Shows why a deploy failed and what to do, where the endpoint's reports are."""
+async def report_failure(spec: EndpointSpec, error: InferenceError, gap: float | None = None) -> None:
+    """Shows why a deploy failed and what to do, where the endpoint's reports are.
+
+    Args:
+        spec: The endpoint.
+        error: Why.
+        gap: Seconds for which the endpoint did not answer, until its old release served again; None if it always did.
+    """
     await acreate_markdown_artifact(
-        markdown=failure_markdown(spec, error), key=artifact_key(spec), description=error.what[:200]
+        markdown=failure_markdown(spec, error, gap), key=artifact_key(spec), description=error.what[:200]
     )
     emit(events.EndpointFailed.model_validate(failure_data(spec, error)))
 
