@@ -16,6 +16,7 @@ from flows.parameters import (
     SmokeOptions,
     StoreBlock,
     TimeoutMinutes,
+    WaitMinutes,
     WorkloadOptions,
     group,
     make_spec,
@@ -39,6 +40,7 @@ async def deploy_lws_vllm(
     workload: Annotated[WorkloadOptions, group("Workload")] = WorkloadOptions(),
     smoke: Annotated[SmokeOptions, group("Smoke test")] = SmokeOptions(),
     timeout_minutes: TimeoutMinutes = 60,
+    wait_minutes: WaitMinutes = 60,
     dry_run: DryRun = False,
 ) -> DeployReport | State[Any]:
     """Takes a model to a live, verified endpoint served by vLLM over several nodes (a LeaderWorkerSet).
@@ -56,6 +58,7 @@ async def deploy_lws_vllm(
         workload: Pods, machines, weights, identity, autoscaling.
         smoke: The question that proves it, and bounds for the answer.
         timeout_minutes: How long the workload may take to become ready.
+        wait_minutes: How long to wait for another run that changes this endpoint; 0 refuses at once.
         dry_run: Show what would change and change nothing.
     """
 
@@ -71,6 +74,13 @@ async def deploy_lws_vllm(
             options={"engine": engine, "lws": lws},
         )
         target = Target(cluster=cluster, hub=hub, store=store)
-        return await deploy_endpoint(spec, target, timeout_seconds=60.0 * timeout_minutes, dry_run=dry_run, smoke=smoke)
+        return await deploy_endpoint(
+            spec,
+            target,
+            timeout_seconds=60.0 * timeout_minutes,
+            wait_seconds=60.0 * wait_minutes,
+            dry_run=dry_run,
+            smoke=smoke,
+        )
 
     return await explained(work())

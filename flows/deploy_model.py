@@ -23,6 +23,7 @@ from flows.parameters import (
     SmokeOptions,
     StoreBlock,
     TimeoutMinutes,
+    WaitMinutes,
     flow_parameters,
     group,
 )
@@ -54,6 +55,7 @@ async def deploy_model(
     overrides: Annotated[Overrides, group("Overrides")] = Overrides(),
     smoke: Annotated[SmokeOptions, group("Smoke test")] = SmokeOptions(),
     timeout_minutes: TimeoutMinutes = 60,
+    wait_minutes: WaitMinutes = 60,
     dry_run: DryRun = False,
 ) -> DeployReport | State[Any]:
     """Takes a preset of the catalogue to a live, verified endpoint.
@@ -66,10 +68,16 @@ async def deploy_model(
         overrides: What differs from the preset; empty fields keep its values.
         smoke: The question that proves it, and bounds for the answer.
         timeout_minutes: How long the workload may take to become ready.
+        wait_minutes: How long to wait for another run that changes this endpoint; 0 refuses at once.
         dry_run: Show what would change and change nothing.
     """
     target = {"cluster": cluster, "hub": hub, "store": store}
-    shared = {"smoke": smoke, "timeout_minutes": timeout_minutes, "dry_run": dry_run}
+    shared = {
+        "smoke": smoke,
+        "timeout_minutes": timeout_minutes,
+        "wait_minutes": wait_minutes,
+        "dry_run": dry_run,
+    }
     return await explained(_deploy(preset, overrides, target, shared))
 
 
