@@ -15,7 +15,7 @@ from serving.errors import ClusterError
 from serving.events import ModelPruned
 from serving.record import EndpointRecord
 from serving.usage import Use, in_use
-from staging.inventory import PrunePlan, StagedCommit, inventory, plan_prune, prune
+from staging.inventory import PrunePlan, Remains, StagedCommit, inventory, plan_prune, prune
 from staging.store import StoreAccess
 from tasks.events import emit
 from tasks.kinds import workload_kind
@@ -180,19 +180,25 @@ def staged_of_nobody_else(
     """
     found = inventory(store)
     at = {uri_of(commit, store): commit for commit in found.staged}
+    # A removal that was interrupted, or a staging that never ended.
+    remains = {f"s3://{store.bucket}/{one.prefix}": one for one in found.remains}
     under_way = found.under_way(store.prefix)
-    going, stays = [], {}
+    going: list[StagedCommit] = []
+    left: list[Remains] = []
+    stays: dict[str, str] = {}
     for uri in sorted(set(uris)):
         others = [use for use in usage.staged.get(uri, []) if use.endpoint != endpoint]
         if others:
             stays[uri] = f"used by {', '.join(map(str, others))}"
-        elif uri not in at:
+        elif uri not in at and uri not in remains:
             stays[uri] = "not in this model store"
-        elif at[uri].name in under_way:
+        elif (at.get(uri) or remains[uri]).name in under_way:
             stays[uri] = "being staged now"
-        else:
+        elif uri in at:
             going.append(at[uri])
-    return PrunePlan(tuple(going), (), ()), stays
+        else:
+            left.append(remains[uri])
+    return PrunePlan(tuple(going), (), (), tuple(left)), stays
 
 
 def require_quiet(usage: Usage, *, apart_from: str = "") -> None:

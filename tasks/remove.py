@@ -66,11 +66,11 @@ async def remove_staged(
     plan, stays = await asyncio.to_thread(staged_of_nobody_else, used_by(record), usage, name, store.access())
     for uri, why in stays.items():
         get_run_logger().info("%s stays: %s", uri, why)
-    if plan.commits:
+    if plan.commits or plan.remains:
         # Pods that read the weights go first.
         await asyncio.to_thread(remove_workloads, namespace, endpoint, cluster)
         await remove_pruned(plan, store)
-    return [commit.name for commit in plan.commits]
+    return [*(commit.name for commit in plan.commits), *(left.name for left in plan.remains)]
 
 
 def remove_workloads(namespace: str, endpoint: str, cluster: Cluster) -> list[str]:
