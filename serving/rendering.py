@@ -38,7 +38,7 @@ def render_outline(spec: EndpointSpec, release: Release) -> list[Manifest]:
     Raises:
         InputError: The spec holds a combination that cannot work.
     """
-    files = ["config.json"]
+    files = ["config.json", "model.safetensors"]  # weights=stream looks for the latter
     if spec.framework is Framework.LLAMA_CPP:
         files.append((spec.llama_cpp and spec.llama_cpp.model_file) or "model.gguf")
     staged = StagedModel(

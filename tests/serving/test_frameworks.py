@@ -14,7 +14,7 @@ from serving.errors import InputError
 from serving.frameworks.defaults import default_image
 from serving.models import PinnedModel, StagedModel
 from serving.release import Release, release_of
-from serving.rendering import render, render_aliases, render_endpoint
+from serving.rendering import render, render_aliases, render_endpoint, render_outline
 from serving.spec import Accelerator, EndpointSpec, Framework, WeightsSource
 from tests.serving.manifest_schemas import check, definitions
 
@@ -124,6 +124,9 @@ def test_each_cell_of_the_table_renders_valid_objects_or_says_in_a_sentence_why_
     spec = spec_for(framework, accelerator, **parameters)
     manifests, release = rendered(spec, make_staged)
     holds_together(spec, manifests, release)
+    # Before the model was staged, the same objects can be told but for what its files make of their names.
+    outline = render_outline(spec, release)
+    assert [manifest["kind"] for manifest in outline] == [manifest["kind"] for manifest in manifests]
 
 
 @pytest.mark.parametrize("name", sorted(load_presets()))
