@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from serving.errors import StoreError
@@ -54,6 +54,8 @@ def s3(store: StoreAccess, attempts: int = 5) -> S3Client:
     """
     from botocore.config import Config
 
+    # Each session would read S3's model, some 1.5 MB of JSON, for itself.
+    store.session._session.register_component("data_loader", _models())
     return store.session.client(
         "s3",
         region_name=store.expected_region,
@@ -69,6 +71,14 @@ def s3(store: StoreAccess, attempts: int = 5) -> S3Client:
             max_pool_connections=64,
         ),
     )
+
+
+@cache
+def _models() -> object:
+    """What describes AWS's services to botocore, read once for all sessions."""
+    from botocore.session import get_session
+
+    return get_session().get_component("data_loader")
 
 
 def check_store(store: StoreAccess) -> None:

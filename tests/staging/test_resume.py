@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,8 @@ from tests.staging.conftest import MIB, QUICK, Place, noise
 ROOT = Path(__file__).parents[2]
 QUICK_LEASE = LeaseTimes(beat_seconds=0.2, dead_seconds=1.0, poll_seconds=0.05)
 BUDGET = 8 * MIB
-LARGE = {"a.safetensors": noise(42 * MIB, 11), "b.safetensors": noise(33 * MIB + 77, 12), "config.json": b"{}"}
+LARGE = {"a.safetensors": noise(34 * MIB, 11), "b.safetensors": noise(25 * MIB + 77, 12), "config.json": b"{}"}
+SMALL = {"a.safetensors": noise(9 * MIB, 13), "b.safetensors": noise(MIB + 77, 14), "config.json": b"{}"}
 
 
 @pytest.fixture
@@ -36,12 +38,18 @@ def large(place: Place) -> Place:
     return place
 
 
+@pytest.fixture
+def small(place: Place) -> Place:
+    place.hub_server.content.commit("org/small", SMALL)
+    return place
+
+
 def from_hub(place: Place) -> int:
     return sum(record.sent for record in place.hub_server.file_requests)
 
 
-def check(place: Place, prefix: str) -> None:
-    for path, content in LARGE.items():
+def check(place: Place, prefix: str, files: Mapping[str, bytes] = LARGE) -> None:
+    for path, content in files.items():
         assert place.read(prefix + path) == content
     assert place.s3_server.unfinished("models") == []
     assert not any("/.staging/" in f"/{key}" for key in place.objects())
@@ -76,7 +84,7 @@ def stored_parts(place: Place) -> int:
 def test_a_killed_run_is_continued_by_the_next(large: Place) -> None:
     large.hub_server.file_faults.add(Slow(3 * MIB), times=None)
     killed = command(large)
-    while stored_parts(large) < 4 and killed.poll() is None:
+    while stored_parts(large) < 3 and killed.poll() is None:
         time.sleep(0.02)
     killed.kill()
     assert killed.communicate() == ("", ""), "it ended by itself"
@@ -109,16 +117,16 @@ def test_a_run_that_the_hub_left_is_continued(large: Place) -> None:
     check(large, result.staged.prefix)
 
 
-def test_other_tools_uploads_are_left_alone(large: Place) -> None:
-    model = large.pin("org/large")
-    key = f"staged/org/large/{model.commit}/a.safetensors"
-    client = s3(large.store)
+def test_other_tools_uploads_are_left_alone(small: Place) -> None:
+    model = small.pin("org/small")
+    key = f"staged/org/small/{model.commit}/a.safetensors"
+    client = s3(small.store)
     foreign = client.create_multipart_upload(Bucket="models", Key=key)["UploadId"]
     client.upload_part(Bucket="models", Key=key, UploadId=foreign, PartNumber=1, Body=b"x" * MIN_PART)
-    result = stage(plan(model, large.hub, large.store))
-    assert large.s3_server.unfinished("models") == [key]
+    result = stage(plan(model, small.hub, small.store))
+    assert small.s3_server.unfinished("models") == [key]
     client.abort_multipart_upload(Bucket="models", Key=key, UploadId=foreign)
-    check(large, result.staged.prefix)
+    check(small, result.staged.prefix, SMALL)
 
 
 def test_an_upload_that_somebody_aborts_begins_anew(large: Place) -> None:
@@ -138,14 +146,14 @@ def test_an_upload_that_somebody_aborts_begins_anew(large: Place) -> None:
     check(large, result.staged.prefix)
 
 
-def test_of_two_runs_one_works_and_the_other_waits(large: Place) -> None:
-    model = large.pin("org/large")
-    large.hub_server.file_faults.add(Slow(20 * MIB), times=None)
+def test_of_two_runs_one_works_and_the_other_waits(small: Place) -> None:
+    model = small.pin("org/small")
+    small.hub_server.file_faults.add(Slow(6 * MIB), times=None)
     results: list[StageResult] = []
     phases: set[str] = set()
 
     def run() -> None:
-        planned = plan(model, large.hub, large.store)
+        planned = plan(model, small.hub, small.store)
         results.append(stage(planned, lease=QUICK_LEASE, progress=lambda moment: phases.add(moment.phase)))
 
     threads = [threading.Thread(target=run) for _ in range(2)]
@@ -156,34 +164,34 @@ def test_of_two_runs_one_works_and_the_other_waits(large: Place) -> None:
     assert results[0].staged == results[1].staged
     assert sorted(result.moved_bytes for result in results) == [0, results[0].staged.total_bytes]
     assert "waiting" in phases
-    check(large, results[0].staged.prefix)
+    check(small, results[0].staged.prefix, SMALL)
 
 
-def test_a_silent_run_on_another_machine_is_taken_over(large: Place) -> None:
-    model = large.pin("org/large")
+def test_a_silent_run_on_another_machine_is_taken_over(small: Place) -> None:
+    model = small.pin("org/small")
     elsewhere = this_process().model_copy(update={"host": "another-machine"})
     entry = JournalEntry(run="other", holder=elsewhere)
-    s3(large.store).put_object(Bucket="models", Key=journal_key("staged", model), Body=entry.model_dump_json().encode())
+    s3(small.store).put_object(Bucket="models", Key=journal_key("staged", model), Body=entry.model_dump_json().encode())
     started = time.monotonic()
-    result = stage(plan(model, large.hub, large.store), lease=QUICK_LEASE)
+    result = stage(plan(model, small.hub, small.store), lease=QUICK_LEASE)
     assert time.monotonic() - started >= QUICK_LEASE.dead_seconds
-    check(large, result.staged.prefix)
+    check(small, result.staged.prefix, SMALL)
 
 
-def test_a_journal_that_cannot_be_read_stops_nobody(large: Place) -> None:
-    model = large.pin("org/large")
-    s3(large.store).put_object(Bucket="models", Key=journal_key("staged", model), Body=b"not a journal")
-    check(large, stage(plan(model, large.hub, large.store)).staged.prefix)
+def test_a_journal_that_cannot_be_read_stops_nobody(small: Place) -> None:
+    model = small.pin("org/small")
+    s3(small.store).put_object(Bucket="models", Key=journal_key("staged", model), Body=b"not a journal")
+    check(small, stage(plan(model, small.hub, small.store)).staged.prefix, SMALL)
 
 
 @pytest.mark.parametrize("late", [0, 3], ids=["at once", "a moment after its upload has gone"])
-def test_a_file_that_the_store_completed_after_the_run_had_died_is_not_moved_again(large: Place, late: int) -> None:
-    model = large.pin("org/large")
-    planned = plan(model, large.hub, large.store)
+def test_a_file_that_the_store_completed_after_the_run_had_died_is_not_moved_again(small: Place, late: int) -> None:
+    model = small.pin("org/small")
+    planned = plan(model, small.hub, small.store)
     stage(planned)
     upload = JournalUpload(
         path="a.safetensors",
-        key=f"staged/org/large/{model.commit}/a.safetensors",
+        key=f"staged/org/small/{model.commit}/a.safetensors",
         upload_id="gone",
         checksum="CRC32",
         checked=True,
@@ -191,16 +199,17 @@ def test_a_file_that_the_store_completed_after_the_run_had_died_is_not_moved_aga
         parts=2,
     )
     entry = JournalEntry(run="dead", holder=None, uploads=(upload,))
-    client = s3(large.store)
+    client = s3(small.store)
     body = entry.model_dump_json().encode()
-    client.delete_object(Bucket="models", Key=f"staged/org/large/{model.commit}/{MANIFEST_NAME}")
+    client.delete_object(Bucket="models", Key=f"staged/org/small/{model.commit}/{MANIFEST_NAME}")
     client.put_object(Bucket="models", Key=journal_key("staged", model), Body=body)
-    large.s3_server.faults.add(Status(404), path="*/a.safetensors", operation="HeadObject", times=late)
+    small.s3_server.faults.add(Status(404), path="*/a.safetensors", operation="HeadObject", times=late)
     result = stage(planned)
-    assert result.reused_bytes == len(LARGE["a.safetensors"])
-    check(large, result.staged.prefix)
+    assert result.reused_bytes == len(SMALL["a.safetensors"])
+    check(small, result.staged.prefix, SMALL)
 
 
+@pytest.mark.long
 def test_a_slow_journal_holds_up_the_parts_that_it_would_not_have(large: Place) -> None:
     files = {f"{number}.safetensors": noise(60 * MIB, 50 + number) for number in range(2)}
     large.hub_server.content.commit("org/slow", files)
