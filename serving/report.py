@@ -10,7 +10,6 @@ from serving.record import ReleaseRecord
 from serving.spec import EndpointSpec
 
 SHOWN_ANSWER = 600
-BAR_WIDTH = 30
 
 
 def ready_markdown(
@@ -145,15 +144,25 @@ def _cut(answer: str) -> str:
 
 
 def _timings(seconds: Mapping[str, float]) -> str:
+    """A chart, which Prefect's UI draws, and the figures for whoever reads the text."""
     longest = max(seconds.values(), default=0.0)
     if longest <= 0:
         return ""
-    width = max(len(name) for name in seconds)
-    lines = [
-        f"{name:<{width}}  {value:7.2f} s  {'█' * max(1, round(BAR_WIDTH * value / longest))}"
-        for name, value in seconds.items()
+    names = ", ".join(f'"{name}"' for name in seconds)
+    chart = [
+        "```mermaid",
+        "xychart-beta horizontal",
+        f"    x-axis [{names}]",
+        f'    y-axis "seconds" 0 --> {longest:.2f}',
+        f"    bar [{', '.join(f'{value:.2f}' for value in seconds.values())}]",
+        "```",
     ]
-    return "## Time\n\n```text\n" + "\n".join(lines) + "\n```"
+    figures = [
+        "| step | seconds |",
+        "| --- | ---: |",
+        *(f"| {name} | {value:.2f} |" for name, value in seconds.items()),
+    ]
+    return "\n\n".join((f"## Time ({sum(seconds.values()):.0f} s)", "\n".join(chart), "\n".join(figures)))
 
 
 def _table(rows: Mapping[str, str]) -> str:

@@ -12,8 +12,8 @@ from prefect.artifacts import acreate_image_artifact
 from prefect.cache_policies import NO_CACHE
 
 from kube.connect import Cluster
-from kube.proxy import request, stream
 from kube.read import list_
+from kube.service import ServiceWay, way_to
 from serving.errors import ClusterError, SmokeTestError
 from serving.frameworks.workload import Manifest
 from serving.record import SmokeResult
@@ -30,7 +30,7 @@ REQUEST_SECONDS = 300.0
 PICTURE_BYTES = 3_000_000
 """Largest picture that is shown in the UI: it travels inside the artifact."""
 
-FIRST_ATTEMPTS, LATER_ATTEMPTS = 6, 2
+FIRST_ATTEMPTS, DIRECT_ATTEMPTS, LATER_ATTEMPTS = 6, 3, 2
 """Tries of a request that did not reach the pods: pods are ready a little before their Service has them."""
 
 GATEWAY_NAMESPACE = "envoy-gateway-system"
@@ -40,7 +40,7 @@ GATEWAY_PORT = 80
 
 @dataclass(frozen=True)
 class Address:
-    """A Service, as the API server's proxy reaches it."""
+    """A Service and its port."""
 
     namespace: str
     service: str
@@ -71,6 +71,7 @@ async def smoke_test(address: Address, expectation: SmokeExpectation, cluster: C
     """
     report = await asyncio.to_thread(ask, address, expectation, cluster)
     log = get_run_logger()
+    log.info("Asked %s %s", address, report.way)
     if report.picture:
         await _show(report, show)
     if not report.passed:
@@ -110,57 +111,58 @@ def through_gateway(expectation: SmokeExpectation) -> SmokeExpectation:
 
 
 def ask(address: Address, expectation: SmokeExpectation, cluster: Cluster) -> SmokeReport:
-    """Holds the smoke test's conversation through the API server's proxy and judges it."""
+    """Holds the smoke test's conversation and judges it: by cluster DNS from inside, else through the API server.
+
+    Raises nothing: an endpoint that is not reached has a report that says so.
+    """
+    return converse(way_to(cluster, address.namespace, address.service, address.port), expectation)
+
+
+def converse(way: ServiceWay, expectation: SmokeExpectation) -> SmokeReport:
+    """Holds the conversation this way; where the name does not lead there, through the proxy instead."""
+    responses = _answers(way, expectation)
+    if way.direct and not responses[0].status:
+        way = way.through_proxy()
+        responses = _answers(way, expectation)
+    return replace(judge(expectation, responses), way=str(way))
+
+
+def _answers(way: ServiceWay, expectation: SmokeExpectation) -> list[SmokeResponse]:
     responses: list[SmokeResponse] = []
+    first = DIRECT_ATTEMPTS if way.direct else FIRST_ATTEMPTS
     while (question := next_request(expectation, responses)) is not None:
-        attempts = LATER_ATTEMPTS if responses else FIRST_ATTEMPTS
-        responses.append(_send(address, question, cluster, attempts))
-    return judge(expectation, responses)
+        attempts = LATER_ATTEMPTS if responses else first
+        responses.append(_send(way, question, attempts))
+    return responses
 
 
-def _send(address: Address, question: SmokeRequest, cluster: Cluster, attempts: int) -> SmokeResponse:
+def _send(way: ServiceWay, question: SmokeRequest, attempts: int) -> SmokeResponse:
     started = time.monotonic()
     for attempt in range(1, attempts + 1):
         try:
-            return (_streamed if question.stream else _answered)(address, question, cluster)
+            return (_streamed if question.stream else _answered)(way, question)
         except ClusterError as error:
-            if not error.code.startswith("proxy.") or attempt == attempts:
+            if not error.code.startswith(("proxy.", "service.")) or attempt == attempts:
                 return SmokeResponse(question, 0, str(error), time.monotonic() - started)
             time.sleep(0.5 * attempt)
     raise AssertionError("unreachable")
 
 
-def _answered(address: Address, question: SmokeRequest, cluster: Cluster) -> SmokeResponse:
+def _answered(way: ServiceWay, question: SmokeRequest) -> SmokeResponse:
     started = time.monotonic()
-    answer = request(
-        cluster,
-        question.method,
-        address.namespace,
-        address.service,
-        address.port,
-        question.path,
-        json=question.body,
-        headers=question.headers,
-        timeout=REQUEST_SECONDS,
+    answer = way.request(
+        question.method, question.path, json=question.body, headers=question.headers, timeout=REQUEST_SECONDS
     )
     picture = answer.headers.get("content-type", "").startswith("image/")
     text = "" if picture else answer.text
     return SmokeResponse(question, answer.status, text, time.monotonic() - started, content=answer.body)
 
 
-def _streamed(address: Address, question: SmokeRequest, cluster: Cluster) -> SmokeResponse:
+def _streamed(way: ServiceWay, question: SmokeRequest) -> SmokeResponse:
     started, first = time.monotonic(), None
     lines: list[str] = []
-    with stream(
-        cluster,
-        question.method,
-        address.namespace,
-        address.service,
-        address.port,
-        question.path,
-        json=question.body,
-        headers=question.headers,
-        timeout=REQUEST_SECONDS,
+    with way.stream(
+        question.method, question.path, json=question.body, headers=question.headers, timeout=REQUEST_SECONDS
     ) as opened:
         for line in opened.lines:
             if first is None and says_something(line):

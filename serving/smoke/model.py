@@ -93,6 +93,7 @@ class SmokeReport:
         tokens_per_second: Speed of the stream after its first token; None if not measured.
         picture: The PNG, where the endpoint makes pictures.
         problems: One sentence each: what was expected and what came.
+        way: How the endpoint was reached.
     """
 
     passed: bool
@@ -106,6 +107,7 @@ class SmokeReport:
     first_token_seconds: float | None = None
     tokens_per_second: float | None = None
     picture: bytes = field(default=b"", repr=False)
+    way: str = ""
 
 
 def short(text: str) -> str:

@@ -14,13 +14,16 @@ from kube.apply import apply
 from kube.connect import from_kubeconfig
 from kube.delete import delete
 from kube.read import list_
+from kube.service import ServiceWay
 from serving.__main__ import main as diagnose_file
 from serving.diagnosis import Category
 from serving.errors import ClusterError, RolloutError
 from serving.models import ModelSource
 from serving.release import release_of
 from serving.rendering import render
+from serving.smoke import expectation_for
 from serving.spec import Framework
+from tasks.smoke import converse
 from tests.flows.conftest import NAMESPACE, World
 from tests.flows.custom_kinds import DEFINITIONS
 from tests.flows.releases import Trial, spec_of, staged_model, trial
@@ -163,6 +166,11 @@ def test_a_model_served_under_another_name_fails_the_smoke_test_and_says_what_it
         running.apply()
         assert running.wait().ready
         report = running.ask()
+        place = running.address
+        closed = ServiceWay(running.cluster, place.namespace, place.service, place.port, direct="http://127.0.0.1:1")
+        around = converse(closed, expectation_for(spec))
+    assert "proxy" in around.way
+    assert around.problems == report.problems
     assert not report.passed
     assert "another-model" in " ".join(report.problems)
     assert spec.served_model_name in " ".join(report.problems)

@@ -71,7 +71,9 @@ def test_the_report_of_an_endpoint_that_answers_shows_question_answer_and_speed(
     assert "first token after 0.25 s, 40.0 tokens per second" in text
     assert "````text\n```\nBecause.\n````" in text
     assert "kubectl port-forward -n ml svc/chat 8000" in text
-    assert re.search(r"wait +3\.00 s +█{30}", text)
+    assert re.search(r'```mermaid\nxychart-beta horizontal\n +x-axis \["stage", "wait"\]\n.*0 --> 3\.00\n', text)
+    assert "bar [1.00, 3.00]\n```" in text
+    assert "| wait | 3.00 |" in text
 
 
 def test_a_diagnosis_is_shown_with_cause_evidence_and_numbered_fixes() -> None:
