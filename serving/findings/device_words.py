@@ -62,7 +62,7 @@ DEVICES: tuple[Signature, ...] = (
     signature(
         _ENGINE,
         "no-device",
-        r"No neuron device|nrt_init|NRT_FAILURE|Unable to determine Neuron Driver|"
+        r"No neuron device|/dev/neuron\d+|nrt_init|NRT_FAILURE|Unable to determine Neuron Driver|"
         r"Neuron Runtime could not be initialized",
         "The engine finds no Neuron device in {container}, or the node's Neuron driver does not answer.",
         "Ask for aws.amazon.com/neuron (resources.accelerators) on an inf2 or trn node with the Neuron device plugin.",
@@ -99,10 +99,12 @@ DEVICES: tuple[Signature, ...] = (
     signature(
         _ENGINE,
         "compile",
-        r"neuronx-cc.*(?:fail|error|non-zero exit)|Compilation (?:failed|error)|INTERNAL_ERROR.*NEFF|"
-        r"RunNeuronCCImpl: error|\[NCC_\w+\]|NEFF[^\n]*(?:version|unsupported)|"
+        r"neuronx-cc.*(?:fail|error|non-zero exit)|Failed compilation with|Compilation (?:failed|error)|"
+        r"INTERNAL_ERROR.*NEFF|"
+        r"deserializeCudaEngine: Error|RunNeuronCCImpl: error|\[NCC_\w+\]|NEFF[^\n]*(?:version|unsupported)|"
         r"compiled (?:artifacts|with neuronx-cc)[^\n]*(?:recompile|mismatch)",
-        "The Neuron compiler could not compile the model with these settings.",
-        "Lower max_model_len and max_num_seqs, or use settings that AWS' Neuron model pages name for it.",
+        "The model could not be compiled for the accelerator, or was compiled by another version of the stack.",
+        "Compile it again with this image: leave compiled files of another version out of what is staged.",
+        "On Neuron lower max_model_len and max_num_seqs, or use settings that AWS' Neuron model pages name for it.",
     ),
 )

@@ -86,7 +86,8 @@ ENGINE: tuple[Signature, ...] = (
         _ENGINE,
         "architecture",
         r"Model architectures? (\[.*?\]) (?:are|is) not supported|model type `([^`]+)` but Transformers does not "
-        r"recognize this architecture|unknown model architecture: '([^']+)'|(\w+) has no vLLM implementation",
+        r"recognize this architecture|unknown model architecture: '([^']+)'|(\w+) has no vLLM implementation|"
+        r"Tokenizer class (\w+) does not exist|Model architecture (\S+) is not supported",
         "This engine version does not know the model's architecture {0}.",
         "Use a newer image (image), or another model.",
     ),
@@ -129,6 +130,7 @@ ENGINE: tuple[Signature, ...] = (
         _ENGINE,
         "settings",
         r"validation errors? for \w+[^\n]*\n(?:[^\n]*\n)?[^\n]*(?:Value|Assertion) error, ([^\n]*?)(?: \[type=|\n|$)|"
+        r"validation errors? for (\w+\n[^\n]+\n[^\n\[]+)|(Unknown attention backend: \S+)|"
         r"(max_num_batched_tokens \(\d+\) is smaller than [^\n]*)|(max_tokens_per_mm_item [^\n]*)|"
         r"(LoRA rank \d+ is greater than max_lora_rank \d+)|"
         r"(max_num_seqs \(\d+\) [^\n]*)",
@@ -169,6 +171,14 @@ STACKS: tuple[Signature, ...] = (
         lasting=False,
     ),
     signature(
+        Category.RAY_CLUSTER,
+        "no-resources",
+        r"Cannot provide a placement group of .*? within \d+ seconds|No available node types can fulfill",
+        "The Ray cluster has no room for the workers that the engine asks for.",
+        "See whether all workers run (ray.max_workers), and give them the accelerators that tensor_parallel_size and "
+        "pipeline_parallel_size need together.",
+    ),
+    signature(
         Category.NIM,
         "profile",
         r"Could not find a profile|no compatible profile|No runnable profile|0 compatible profile",
@@ -178,7 +188,8 @@ STACKS: tuple[Signature, ...] = (
     signature(
         _ENGINE,
         "missing-module",
-        r"(?:ModuleNotFoundError|ImportError): (.*)|python\S*: (No module named \S+)",
+        r"(?:ModuleNotFoundError|ImportError): (.*)|python\S*: (No module named \S+)|"
+        r"Failed to import (\S+: No module named \S+)",
         "The image lacks a Python module: {0}.",
         "Use an image that has it; for S3 streaming an image with vllm[runai], or weights=sync.",
     ),
@@ -214,7 +225,8 @@ STACKS: tuple[Signature, ...] = (
         Category.START,
         "permission",
         r"PermissionError: \[Errno 13\] Permission denied: '([^']+)'|"
-        r"\[Errno 30\] Read-only file system(?:: '([^']+)')?",
+        r"\[Errno 30\] Read-only file system(?:: '([^']+)')?|cannot create directory \W?(/[^'\u2019:]+)\W*: \w+|"
+        r"(attempting to bind on address .*): permission denied",
         "The container's user may not use {0}.",
         "Let the program write elsewhere (env HOME, HF_HOME), or run it as the user that its image is made for.",
     ),

@@ -139,6 +139,7 @@ HUB: tuple[Signature, ...] = (
         "network",
         r"LocalEntryNotFoundError|couldn't connect to 'https?://|check ?(?:out )?your (?:internet )?connection|"
         r"host='huggingface\.co'.*Max retries exceeded|Failed to resolve 'huggingface\.co'|"
+        r"host='huggingface\.co'.*timed out|lookup (?:\S*\.)?(?:huggingface\.co|hf\.co)\b|"
         r"CAS service error.*(?:dns error|connect|timed out)|error sending request for url \(https://\S*(?:hf\.co|huggingface)",
         "The container cannot reach the Hub.",
         "Serve from the staged model (weights=sync or stream) instead of the Hub.",
@@ -159,7 +160,8 @@ S3: tuple[Signature, ...] = (
         _STORE,
         "region",
         r"PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraint|BucketRegionError|"
-        r"the region '[^']*' is wrong|must be addressed using the specified endpoint|\(301\) when calling",
+        r"NoRegionError|You must specify a region|the region '[^']*' is wrong|"
+        r"must be addressed using the specified endpoint|\(301\) when calling",
         "{bucket} is in another region than the pod was told.",
         "Correct the region of the model store (AWS_REGION of the container) to that of {bucket}.",
     ),
@@ -187,7 +189,8 @@ S3: tuple[Signature, ...] = (
     signature(
         _STORE,
         "credentials",
-        r"NoCredentialsError|Unable to locate credentials|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|"
+        r"NoCredentialsError|NoCredentialProviders|PartialCredentialsError|ProfileNotFound|"
+        r"Unable to locate credentials|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|"
         r"InvalidClientTokenId|CredentialRetrievalError|RequestTimeTooSkewed|No signing credentials|InvalidToken\b|"
         r"UnrecognizedClientException|TokenRefreshRequired",
         "The pod has no valid AWS credentials.",
@@ -208,7 +211,8 @@ S3: tuple[Signature, ...] = (
         _STORE,
         "missing",
         r"NoSuchBucket|NoSuchKey|The specified (?:bucket|key) does not exist|\(404\) when calling the \w+|"
-        r"bucket \S* ?does not exist|[Nn]o (?:objects|files|such object|weights)\b.*s3://|Invalid bucket name",
+        r"bucket \S* ?does not exist|no (?:\w+ )?(?:objects?|files?|weights)\b.*s3://|s3://.*no objects? found|"
+        r"Invalid bucket name",
         "{bucket} or the model's objects in it do not exist.",
         "Stage the model again, and check the name and prefix of {bucket}.",
     ),
@@ -232,7 +236,9 @@ S3: tuple[Signature, ...] = (
         "unreachable",
         r"Could not connect to the endpoint URL|EndpointConnectionError|ConnectTimeout(?:Error)?\b.*amazonaws|"
         r"Read timeout on endpoint URL|Failed to connect to proxy URL|curlCode: (?:5|6|7|28|35|56)\b|"
-        r"AWS_IO_(?:DNS|SOCKET|TLS)\w*|(?:s3://|amazonaws).*(?:dns error|Couldn't resolve host|timed out)",
+        r"AWS_IO_(?:DNS|SOCKET|TLS)\w*|"
+        r"(?:s3://|amazonaws).*(?:dns error|Couldn't resolve host|timed out|i/o timeout|no such host|"
+        r"connection refused)",
         "The pod cannot reach S3.",
         "Check the pod's route to S3 (VPC endpoint, NAT, network policies) and the store's endpoint_url.",
         "Where a proxy stands in between, let NO_PROXY name S3, or let the proxy pass it.",
@@ -242,7 +248,8 @@ S3: tuple[Signature, ...] = (
         _STORE,
         "damaged",
         r"SafetensorError|HeaderTooLarge|InvalidHeaderDeserialization|MetadataIncompleteBuffer|"
-        r"UnpicklingError|PytorchStreamReader failed|Consistency check failed: file should be of size",
+        r"UnpicklingError|PytorchStreamReader failed|Consistency check failed: file should be of size|"
+        r"gguf\S*: invalid magic|not within the file bounds|is corrupted or incomplete",
         "A weights file is cut off or damaged.",
         "Use weights=sync, which verifies every file, and stage the model again.",
     ),

@@ -444,6 +444,7 @@ LINES = {
     "attention": "RuntimeError: FlashAttention forward only supports head dimension at most 256",
     "device-fault": "torch.AcceleratorError: CUDA error: uncorrectable ECC error encountered",
     "killed": "ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory.",
+    "no-resources": "ValueError: Cannot provide a placement group of [{'GPU': 1.0}, {'GPU': 1.0}] within 1800 seconds.",
     "port-in-use": "OSError: [Errno 98] Address already in use",
     "version": "RuntimeError: Version mismatch: The cluster was started with: Ray: 2.46.0 Python: 3.11.11",
     "head-unreachable": "ERROR: Failed to connect to GCS at address 10.0.0.1:6379 within 5 seconds",
