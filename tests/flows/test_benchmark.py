@@ -64,6 +64,7 @@ def left_of_jobs(world: World) -> list[str]:
         ]
 
 
+@pytest.mark.long
 def test_a_quick_look_is_kept_shown_told_and_compared_with_the_next(endpoint: World) -> None:
     first = report_of(put_under_load(endpoint))
     assert [stage.rate for stage in first.result.stages] == [4, 8]

@@ -106,6 +106,7 @@ def test_drift_is_named_with_its_owner_and_goes_with_the_next_apply(place: World
     assert healthy(place).healthy == [f"{SPACE}/live"]
 
 
+@pytest.mark.long
 def test_a_service_that_points_elsewhere(place: World, cluster: Cluster) -> None:
     service = get(cluster, "v1", "Service", "live", SPACE)
     assert service is not None
@@ -137,6 +138,7 @@ def test_what_a_run_is_changing_is_left_alone(place: World, cluster: Cluster) ->
     assert get(cluster, "v1", "ConfigMap", record_name("live"), SPACE) == before
 
 
+@pytest.mark.long
 def test_a_record_without_pods_is_told_and_stops_no_other(place: World, cluster: Cluster) -> None:
     ghost = record_only("ghost", SPACE, REPO, record(cluster).serving.model.commit)
     write(cluster, ghost)
@@ -148,6 +150,7 @@ def test_a_record_without_pods_is_told_and_stops_no_other(place: World, cluster:
     assert "checking/live" not in str(error)
 
 
+@pytest.mark.long
 def test_the_list_says_how_far_behind_and_how_many_ready(place: World) -> None:
     before = len(place.hub_server.requests)
     state = asyncio.run(list_endpoints(place.cluster, place.hub, namespace=SPACE, return_state=True))

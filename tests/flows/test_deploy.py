@@ -18,6 +18,7 @@ from serving.record import from_manifest, record_name
 from tests.flows.conftest import NAMESPACE, World
 
 pytestmark = pytest.mark.server
+LONG = pytest.mark.long
 
 
 def deploy(world: World, endpoint: str, **parameters: Any) -> State[Any]:
@@ -93,11 +94,12 @@ def test_a_dry_run_shows_what_would_change_and_changes_nothing(world: World) -> 
 @pytest.mark.parametrize(
     ("fault", "names"),
     [
-        ({"SANDBOX_ENGINE_FAIL": "cuda-oom"}, "tensor_parallel_size"),
-        ({"SANDBOX_ENGINE_FAIL": "wrong-model-name"}, "Qwen/Qwen3-1.7B"),
-        ({"SANDBOX_ENGINE_FAIL": "empty-text"}, "empty"),
+        pytest.param(
+            {"SANDBOX_ENGINE_FAIL": "cuda-oom"}, "tensor_parallel_size", id="out-of-accelerator-memory", marks=LONG
+        ),
+        pytest.param({"SANDBOX_ENGINE_FAIL": "wrong-model-name"}, "Qwen/Qwen3-1.7B", id="another-model", marks=LONG),
+        pytest.param({"SANDBOX_ENGINE_FAIL": "empty-text"}, "empty", id="empty-answer"),
     ],
-    ids=["out-of-accelerator-memory", "another-model", "empty-answer"],
 )
 def test_a_candidate_that_fails_is_explained_and_goes_while_the_old_release_serves(
     world: World, fault: dict[str, str], names: str
