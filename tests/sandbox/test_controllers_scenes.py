@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from scene_replay import Outcome, replay
 
-pytestmark = pytest.mark.xdist_group("controllers-scenes")  # one fixture plays them all
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("controllers-scenes")]  # one fixture plays them all
 
 SCENES: dict[str, dict[str, Any]] = {
     "01-healthy-slow-start": {"env": {"LOAD_SECONDS": "3"}, "deadline": 60},
