@@ -10,7 +10,8 @@ from serving.snapshot import Snapshot, being_deleted, condition, name_of, namesp
 
 
 def find(snapshot: Snapshot) -> Iterator[Diagnosis]:
-    """Yields Deployments whose progress deadline passed, and RayServices that gave up waiting."""
+    """Yields Deployments whose progress deadline passed, that are paused or at zero, and RayServices that gave up."""
+    yield from _held_back(snapshot)
     for deployment in snapshot.kind("deployments"):
         progressing = condition(deployment, "Progressing")
         if progressing.get("reason") != "ProgressDeadlineExceeded":
@@ -47,3 +48,34 @@ def find(snapshot: Snapshot) -> Iterator[Diagnosis]:
             ),
             is_deadline=True,
         )
+
+
+def _held_back(snapshot: Snapshot) -> Iterator[Diagnosis]:
+    """Deployments that somebody keeps from having pods of their present template: nothing is broken."""
+    alive = [pod for pod in snapshot.pods if not being_deleted(pod)]
+    for deployment in snapshot.kind("deployments"):
+        name, namespace = name_of(deployment), snapshot.namespace(deployment)
+        spec, status = deployment.get("spec") or {}, deployment.get("status") or {}
+        replicas = int(spec.get("replicas", 1))
+        if spec.get("paused") and int(status.get("updatedReplicas") or 0) < replicas:
+            yield Diagnosis(
+                Category.ROLLOUT,
+                "paused",
+                f"The rollout of Deployment {name} is paused: pods of its present template are not made.",
+                (Evidence(f"Deployment {namespace}/{name} spec.paused", "true"),),
+                (f"Let it go on: kubectl rollout resume -n {namespace} deployment/{name}",),
+                final=False,
+            )
+        elif not replicas and not alive and not being_deleted(deployment):
+            yield Diagnosis(
+                Category.ROLLOUT,
+                "scaled-to-zero",
+                f"Deployment {name} is scaled to 0: no pod of it answers.",
+                (Evidence(f"Deployment {namespace}/{name} spec.replicas", "0"),),
+                (
+                    f"Scale it up: kubectl scale -n {namespace} deployment/{name} --replicas=1",
+                    f"If an autoscaler (KEDA, HPA) took it to 0, see what wakes it: kubectl get scaledobject,hpa -n "
+                    f"{namespace}",
+                ),
+                final=False,
+            )

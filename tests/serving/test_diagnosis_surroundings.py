@@ -197,3 +197,14 @@ def test_a_ready_engine_that_answers_no_question(status: int, message: str, want
 def test_a_question_that_is_too_long_is_no_finding() -> None:
     answer = {"error": {"message": "This model's maximum context length is 2048 tokens."}}
     assert scenes.judged(scenes.asked("28", (CHAT, 400, answer, {"model": "chat"}))) is None
+
+
+def test_a_deployment_that_somebody_holds_back() -> None:
+    at_zero = copy.deepcopy(last("01")) | {"pods": [], "events": [], "requests": []}
+    at_zero["deployments"][0]["spec"]["replicas"] = 0
+    held(at_zero, "rollout/scaled-to-zero", "kubectl scale -n inference deployment/chat")
+    paused = copy.deepcopy(last("01")) | {"requests": []}
+    paused["deployments"][0]["spec"]["paused"] = True
+    assert scenes.judged(paused) is None
+    paused["deployments"][0]["status"]["updatedReplicas"] = 0
+    held(paused, "rollout/paused", "kubectl rollout resume -n inference deployment/chat")
