@@ -16,6 +16,10 @@ from tasks.progress import ProgressBar, run_in_thread
 from tasks.rollout import wait_for_rollout
 
 _STAGES = (Phase.STARTING, Phase.PENDING_NODE, Phase.PULLING, Phase.FETCHING, Phase.LOADING, Phase.WARMING)
+_TOLD_BY_LOGS = (Phase.FETCHING, Phase.LOADING, Phase.WARMING)
+
+LOGGED_SHARE = 0.1
+"""Progress within a phase after which the log has it again; the UI has it at once."""
 
 
 @task(name="wait-until-ready", task_run_name="wait-until-ready", cache_policy=NO_CACHE)
@@ -30,8 +34,13 @@ async def wait_until_ready(
         await bar.show(percent(readiness), readiness.message, final=readiness.ready)
 
     def work(note: Callable[[Readiness], None], stop: threading.Event) -> Readiness:
+        logged: Readiness | None = None
+
         def told(readiness: Readiness) -> None:
-            log.info(readiness.message)
+            nonlocal logged
+            if is_news(logged, readiness):
+                log.info(readiness.message)
+                logged = readiness
             note(readiness)
 
         return wait_for_rollout(
@@ -39,6 +48,15 @@ async def wait_until_ready(
         )
 
     return await run_in_thread(work, show)
+
+
+def is_news(logged: Readiness | None, now: Readiness) -> bool:
+    """Whether a judgement belongs into the log: within a phase that the pods' logs tell of only every tenth of it."""
+    if logged is None or now.phase is not logged.phase or now.ready_replicas != logged.ready_replicas:
+        return True
+    if now.phase in _TOLD_BY_LOGS:
+        return not 0.0 <= round(now.share - logged.share, 6) < LOGGED_SHARE
+    return now.message != logged.message
 
 
 def workload_of(manifests: Sequence[Manifest]) -> Manifest:
