@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from blocks.hub import HuggingFaceHub
 from blocks.store import ModelStore
 from flows.parameters import HubBlock, Model, StoreBlock
+from flows.staging_options import Selected, SelectionOptions, TransferOptions, Transferred
 from serving.models import ModelSource, StagedModel
 from tasks.explain import explained
 from tasks.runs import describe_run, short
@@ -35,6 +36,8 @@ async def stage_model(
     model: Model,
     hub: HubBlock,
     store: StoreBlock,
+    selection: Selected = SelectionOptions(),
+    transfer: Transferred = TransferOptions(),
 ) -> StageReport | State[Any]:
     """Copies one commit of a Hub repository into the model store, every byte verified.
 
@@ -44,12 +47,17 @@ async def stage_model(
         model: Hub repository and revision.
         hub: Token and address of the Hub.
         store: Bucket and prefix that receive the model.
+        selection: Which files of the repository.
+        transfer: Who moves them, and how.
     """
-    return await explained(_stage(model, hub, store))
+    return await explained(_stage(model, hub, store, selection, transfer))
 
 
-async def _stage(model: ModelSource, hub: HuggingFaceHub, store: ModelStore) -> StageReport:
+async def _stage(
+    model: ModelSource, hub: HuggingFaceHub, store: ModelStore, selection: SelectionOptions, transfer: TransferOptions
+) -> StageReport:
+    how = transfer.how()
     pinned, _ = await all_of(pin_model(model, hub), check_model_store(store))
     await describe_run(name=f"stage {short(pinned)}", tags=[f"model:{model.repo_id}", f"commit:{pinned.commit[:12]}"])
-    result = await stage_planned(await plan_staging(pinned, hub, store))
+    result = await stage_planned(await plan_staging(pinned, hub, store, selection.wanted()), how)
     return StageReport(staged=result.staged, moved_bytes=result.moved_bytes, seconds=result.seconds)

@@ -14,6 +14,7 @@ from staging.hub import PUBLIC_HUB
 from staging.layout import Layout
 from staging.parts import MIB
 from staging.selection import DEFAULT_IGNORE
+from staging.workers import Runner
 from staging.xet import Transport
 
 EXIT_CODES: dict[type[InferenceError], int] = {InputError: 2, HubError: 3, StoreError: 4, StagingError: 5}
@@ -48,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     copy.add_argument("--plan", action="store_true", help="only say what would be done")
     copy.add_argument("--memory", type=int, default=MEMORY_BUDGET // MIB, metavar="MIB", help="MiB of file contents")
     copy.add_argument("--transport", type=Transport, choices=list(Transport), default=Transport.AUTO)
+    copy.add_argument("--runner", type=Runner, choices=list(Runner), default=Runner.THREADS, help="who moves the parts")
+    copy.add_argument("--address", default="", metavar="URL", help="of the runner's cluster (default: this machine)")
+    copy.add_argument("--workers", type=int, default=0, metavar="N", help="ranges at a time (default: processors)")
     copy.set_defaults(run=commands.copy)
 
     plan = names.add_parser("plan", help="say what staging would do", description=commands.plan.__doc__)

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ from staging.manifest import find_staged
 from staging.parts import MIB
 from staging.plan import Source, StagePlan
 from staging.plan import plan as make_plan
+from staging.progress import StageProgress
 from staging.selection import DEFAULT_IGNORE
 from staging.store import StoreAccess, check_store
 from staging.terminal import ProgressLine
 from staging.verify import verify as read_back
+from staging.workers import check_runner, workers
 
 WHENCE = {Source.HUB: "from the Hub", Source.COPY: "copied inside S3", Source.PRESENT: "there already"}
 
@@ -34,14 +37,30 @@ def copy(options: argparse.Namespace) -> int:
     """Stage one commit of a model. The Hub token comes from HF_TOKEN or from `hf auth login`."""
     if options.plan:
         return plan(options)
+    check_runner(options.runner, options.address)
     store, hub = _store(options), _hub(options)
     planned = _planned(options, hub, store)
     if planned.staged is None:
         check_store(store)
-    with ProgressLine(enabled=not options.json and sys.stderr.isatty()) as line:
-        result = stage(planned, progress=line.show, memory_budget=options.memory * MIB, transport=options.transport)
+        with ProgressLine(enabled=not options.json and sys.stderr.isatty()) as line:
+            result = _moved(planned, options, line.show)
+    else:
+        result = stage(planned)
     _say_staged(planned, result, as_json=options.json)
     return 0
+
+
+def _moved(planned: StagePlan, options: argparse.Namespace, show: Callable[[StageProgress], None]) -> StageResult:
+    memory = options.memory * MIB
+    with workers(options.runner, options.address, options.workers, memory_budget=memory) as pool:
+        return stage(
+            planned,
+            progress=show,
+            memory_budget=memory,
+            transport=options.transport,
+            submit=pool.submit if pool else None,
+            workers=pool.count if pool else 1,
+        )
 
 
 def plan(options: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -13,15 +14,37 @@ from blocks.store import ModelStore
 from serving.events import ModelStaged
 from serving.lineage import hub_key, staged_key
 from serving.models import ModelSource, PinnedModel
-from staging.engine import StageResult, stage
+from staging.engine import MEMORY_BUDGET, StageResult, stage
 from staging.hub import pin
 from staging.plan import StagePlan, plan
 from staging.progress import StageProgress
+from staging.selection import Selection
 from staging.store import check_store
+from staging.workers import Runner, workers
+from staging.xet import Transport
 from tasks.assets import making
 from tasks.events import emit
 from tasks.limits import staging_slot
 from tasks.progress import ProgressBar, run_in_thread
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """How a plan is carried out.
+
+    Attributes:
+        runner: Who moves the parts of large files.
+        address: Of the runner's cluster; empty for worker processes on this machine.
+        workers: How many ranges of parts are under way at a time; 0 for as many as the cluster has processors.
+        memory_budget: Bytes of file contents that each process holds at a time.
+        transport: How files come from the Hub.
+    """
+
+    runner: Runner = Runner.THREADS
+    address: str = ""
+    workers: int = 0
+    memory_budget: int = MEMORY_BUDGET
+    transport: Transport = Transport.AUTO
 
 
 @task(name="pin-model", task_run_name="pin-model", cache_policy=NO_CACHE)
@@ -39,9 +62,20 @@ async def check_model_store(store: ModelStore) -> None:
 
 
 @task(name="plan-staging", task_run_name="plan-staging", cache_policy=NO_CACHE)
-async def plan_staging(pinned: PinnedModel, hub: HuggingFaceHub, store: ModelStore) -> StagePlan:
+async def plan_staging(
+    pinned: PinnedModel, hub: HuggingFaceHub, store: ModelStore, selection: Selection | None = None
+) -> StagePlan:
     """Finds out what must move; nothing for a commit that is staged. Writes nothing."""
-    planned = await asyncio.to_thread(plan, pinned, hub.access(), store.access())
+    wanted = selection or Selection()
+    planned = await asyncio.to_thread(
+        plan,
+        pinned,
+        hub.access(),
+        store.access(),
+        allow=wanted.allow,
+        ignore=wanted.ignore,
+        duplicates=wanted.duplicates,
+    )
     log = get_run_logger()
     if planned.staged is not None:
         log.info("Already staged: %s", planned.staged.uri)
@@ -52,16 +86,17 @@ async def plan_staging(pinned: PinnedModel, hub: HuggingFaceHub, store: ModelSto
     return planned
 
 
-async def stage_planned(planned: StagePlan) -> StageResult:
+async def stage_planned(planned: StagePlan, how: Transfer | None = None) -> StageResult:
     """Moves what the plan says, every byte verified before it is visible; a model that is new there is told."""
+    how = how or Transfer()
     if planned.staged is not None:
-        return await _stage(planned)
+        return await _stage(planned, how)
     made, source = staged_key(planned.uri), hub_key(planned.model)
-    return await making(_stage, made, source, title=f"{planned.model.repo_id} in {planned.uri}")(planned)
+    return await making(_stage, made, source, title=f"{planned.model.repo_id} in {planned.uri}")(planned, how)
 
 
 @task(name="stage-model", task_run_name="stage-model", cache_policy=NO_CACHE)
-async def _stage(planned: StagePlan) -> StageResult:
+async def _stage(planned: StagePlan, how: Transfer) -> StageResult:
     bar = ProgressBar("staging")
 
     async def show(progress: StageProgress) -> None:
@@ -69,7 +104,18 @@ async def _stage(planned: StagePlan) -> StageResult:
         await bar.show(percent, progress_text(progress), final=progress.phase == "done")
 
     def work(note: Callable[[StageProgress], None], stop: threading.Event) -> StageResult:
-        return stage(planned, progress=note, cancel=stop)
+        if planned.staged is not None:
+            return stage(planned)
+        with workers(how.runner, how.address, how.workers, memory_budget=how.memory_budget) as pool:
+            return stage(
+                planned,
+                progress=note,
+                cancel=stop,
+                memory_budget=how.memory_budget,
+                transport=how.transport,
+                submit=pool.submit if pool else None,
+                workers=pool.count if pool else 1,
+            )
 
     async with staging_slot() if planned.staged is None else nullcontext():
         result = await run_in_thread(work, show)
