@@ -200,8 +200,7 @@ def _import_values(options: argparse.Namespace) -> None:
     for parameter in result.not_understood:
         print(f"not understood: {parameter}", file=sys.stderr)
     if result.copy:
-        prefix = result.copy.get("s3_path", "BUCKET/").strip("/")
-        print(f"# S3 Model Copy: python -m staging copy {result.copy['model']} s3://{prefix}/")
+        print(f"# S3 Model Copy: python -m staging copy {result.copy['model']} s3://{result.copy['target']}/")
     if result.preset is not None:
         preset = result.preset.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
         print(f"# catalog/presets/{result.preset.name}.yaml")

@@ -11,23 +11,33 @@ from pydantic import ValidationError
 
 from serving.catalog import Preset
 from serving.chart import sections
+from serving.chart.model_copy import model_copy
 from serving.chart.values import Values
 from serving.errors import InputError
 from serving.explain import input_error, problems
 from serving.spec import Framework
 
+_DEPLOYMENT = "inference.modelServer.deployment"
+
 # What the chart has and needs no counterpart here, with the reason that is shown.
 _NEEDLESS = {
-    "inference.modelServer.deployment.topologySpreadConstraints": "pods are always spread over zones and nodes where "
-    "possible",
-    "inference.modelServer.deployment.podAffinity": "pods of one group always prefer one zone",
-    "inference.modelServer.deployment.livenessProbe": "probes follow from the model's size and cannot end a load",
-    "inference.modelServer.deployment.readinessProbe": "probes follow from the model's size and cannot end a load",
-    "inference.modelServer.deployment.nim.livenessProbe": "probes cannot end a load",
-    "inference.modelServer.deployment.nim.readinessProbe": "probes cannot end a load",
-    "inference.modelServer.deployment.nim.podSecurityContext": "NIM always runs as user 1000",
-    "inference.modelServer.deployment.nim.secrets": "NIM reads ngc-api/NGC_API_KEY and hf-token/token",
+    f"{_DEPLOYMENT}.topologySpreadConstraints": "pods are always spread over zones and nodes where possible",
+    f"{_DEPLOYMENT}.podAffinity": "pods of one group always prefer one zone",
+    f"{_DEPLOYMENT}.livenessProbe": "probes follow from the model's size and cannot end a load",
+    f"{_DEPLOYMENT}.readinessProbe": "probes follow from the model's size and cannot end a load",
+    **{
+        f"{_DEPLOYMENT}.{section}.{name}": why
+        for section in ("nim", "nimContainer")
+        for name, why in {
+            "livenessProbe": "probes cannot end a load",
+            "readinessProbe": "probes cannot end a load",
+            "podSecurityContext": "NIM always runs as user 1000",
+            "secrets": "NIM reads ngc-api/NGC_API_KEY and hf-token/token",
+            "shm": "shared memory is always memory, of 2Gi per GPU unless shared_memory says otherwise",
+        }.items()
+    },
     "inference.modelServer.pythonVersion": "the image's tag says it",
+    "modelPath": "the model is staged, and its pods get the address of its commit (stage-model)",
     "global.image.pullPolicy": "images are pulled if they are not there",
     "global.resources": "the chart itself does not use it",
     "vllm.logLevel": "the chart uses it with Ray only",
@@ -41,6 +51,23 @@ _SAME = {
     "ingress.enabled": False,
     "global.image.pullPolicy": "IfNotPresent",
 }
+"""Values that say what is so here anyway."""
+
+_WITHOUT = {
+    "service.type": "the Service is a ClusterIP: put a load balancer or a gateway of your own in front of it",
+    "service.port": "endpoints answer on port 8000",
+    "ingress": "an Ingress of your own can point to the endpoint's Service, whose name stays the same",
+    f"{_DEPLOYMENT}.lifecycle": "pod.drain_seconds and pod.termination_seconds say how pods end",
+    f"{_DEPLOYMENT}.resources": "only accelerators, cpu and memory are asked for; EFA with lws.efa",
+    "hfTokenSecret": "the token's Secret has the key token",
+    "s3ModelCopy": "environment of a copy is the work pool's",
+    "nimService": "the NIM operator's own defaults are kept",
+    "nimCache": "the NIM operator's own defaults are kept",
+    "modelParameters": "the image server's options are those of diffusers (docs/flows.md)",
+}
+"""Why what begins so has no counterpart, and what to do instead."""
+
+_UNKNOWN = "the chart has no such parameter, or one that is newer than this project"
 _FRAMEWORKS = {"nim-container": "nim", "nim-operator": "nim"}
 
 
@@ -50,9 +77,9 @@ class ImportedValues:
 
     Attributes:
         preset: The preset; None if the file only describes a model copy.
-        copy: Model and S3 path of the chart's S3 Model Copy; empty if it has none.
+        copy: Model, and bucket and prefix (``target``), of the chart's S3 Model Copy; empty if it has none.
         notes: What needs no counterpart, and why.
-        not_understood: Parameters that have none, with their values.
+        not_understood: Parameters that have none, with their values and the reason.
     """
 
     preset: Preset | None = None
@@ -72,7 +99,8 @@ def read_values(document: Mapping[str, Any], name: str) -> ImportedValues:
         InputError: Understood parameters hold values that cannot be.
     """
     values = Values(document)
-    result = ImportedValues(copy=_model_copy(values))
+    result = ImportedValues()
+    result.copy = model_copy(values, result.notes)
     if values.take("inference.framework") is not None or not result.copy:
         values.put_back("inference.framework", _framework_of(document))
         result.preset = _preset(values, name)
@@ -85,15 +113,6 @@ def read_values(document: Mapping[str, Any], name: str) -> ImportedValues:
 def _framework_of(document: Mapping[str, Any]) -> str:
     chosen = (document.get("inference") or {}).get("framework") or "vllm"
     return str(chosen)
-
-
-def _model_copy(values: Values) -> dict[str, str]:
-    """The chart's copy job: our staging, with model, prefix and namespace."""
-    fields = {"model": "model", "s3Path": "s3_path", "namespace": "namespace", "instanceType": "instance_type"}
-    found = {ours: values.take(f"s3ModelCopy.{theirs}") for theirs, ours in fields.items()}
-    account = values.take("s3ModelCopy.serviceAccountName")
-    wanted = {**found, "service_account": account}
-    return {key: str(value) for key, value in wanted.items() if value} if found["model"] else {}
 
 
 def _preset(values: Values, name: str) -> Preset:
@@ -121,8 +140,7 @@ def _preset(values: Values, name: str) -> Preset:
         "token_secret": values.take("hfTokenSecret.name", ""),
         "env": sections.environment(values, framework),
         "pod": sections.pod(values, graviton == "graviton") or None,
-        "shared_memory": values.take(f"{server}.deployment.sharedMemory")
-        or values.take(f"{server}.deployment.nim.shm.sizeLimit", ""),
+        "shared_memory": sections.shared_memory(values),
         "startup_seconds": sections.startup(values),
     }
     document |= _place(document, values)
@@ -134,6 +152,8 @@ def _preset(values: Values, name: str) -> Preset:
         values.put_back("vllm.loadFormat", load_format)
     if framework == Framework.RAY_VLLM:
         document["ray"] = sections.ray(values)
+    if framework == Framework.LWS_VLLM:
+        document["lws"] = sections.fabric(values, accelerator)
     if framework == Framework.NIM:
         document["nim"] = sections.nim(values, chart_framework, document)
     try:
@@ -163,7 +183,8 @@ def _remainder(values: Values, result: ImportedValues) -> None:
     for key, value in list(values.leaves()):
         if key in _SAME and _SAME[key] == value:
             continue
-        result.not_understood.append(f"{key}: {value!r}")
+        why = next((why for path, why in _WITHOUT.items() if key == path or key.startswith(f"{path}.")), _UNKNOWN)
+        result.not_understood.append(f"{key}: {value!r} ({why})")
 
 
 def require_mapping(document: Any, where: str) -> dict[str, Any]:

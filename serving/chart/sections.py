@@ -1,10 +1,14 @@
 """The chart's sections, each turned into the part of a preset that says the same."""
 
+import re
 from typing import Any
 
 from serving.chart.values import Values, flag, number, snake, text_of, unquoted
 from serving.options import LlamaCppOptions, VllmOptions
 from serving.spec import Accelerator, Framework
+
+_EFA = "vpc.amazonaws.com/efa"
+_SLEEP = re.compile(r"^(?:/bin/)?(?:sh -c )?(?:/bin/)?sleep (\d+)$")
 
 
 def image(values: Values, path: str, default: str) -> str:
@@ -41,7 +45,8 @@ def environment(values: Values, framework: str) -> dict[str, str]:
     env = dict(values.take("inference.modelServer.env", {}))
     env |= dict(values.take("inference.env", {}))
     if framework == Framework.NIM:
-        env |= dict(values.take("inference.modelServer.deployment.nim.env", {}))
+        for section in ("nim", "nimContainer"):
+            env |= dict(values.take(f"inference.modelServer.deployment.{section}.env", {}))
         env |= {entry["name"]: entry["value"] for entry in values.take("nimService.env", []) if "value" in entry}
     if framework == Framework.RAY_VLLM and (level := values.take("vllm.logLevel")):
         env["VLLM_LOGGING_LEVEL"] = str(level).upper()
@@ -65,8 +70,52 @@ def pod(values: Values, graviton: bool) -> dict[str, Any]:
         "labels": values.take("extraLabels", {}),
         "service_annotations": values.take("service.annotations", {}),
         "architecture": "arm64" if graviton else "",
+        **_ending(values, deployment),
     }
     return {key: value for key, value in given.items() if value}
+
+
+def _ending(values: Values, deployment: str) -> dict[str, int]:
+    """How pods end: a hook that only sleeps is what ours do, too."""
+    found: dict[str, int] = {}
+    if grace := values.take(f"{deployment}.terminationGracePeriodSeconds"):
+        found["termination_seconds"] = int(grace)
+    hook = f"{deployment}.lifecycle.preStop"
+    asked = values.take(f"{hook}.sleep.seconds")
+    if asked is None and (command := values.take(f"{hook}.exec.command")):
+        slept = _SLEEP.search(" ".join(str(word) for word in command))
+        asked = slept[1] if slept else None
+        if slept is None:
+            values.put_back(f"{hook}.exec.command", command)
+    if asked is not None:
+        found["drain_seconds"] = int(asked)
+    return found
+
+
+def shared_memory(values: Values) -> str:
+    """Returns the size of shared memory; empty where the chart's own default stands, which suits no model."""
+    deployment = "inference.modelServer.deployment"
+    found = values.take(f"{deployment}.sharedMemory", "")
+    for section in ("nim", "nimContainer"):
+        for needless in ("enabled", "medium"):
+            values.take(f"{deployment}.{section}.shm.{needless}")
+        found = found or values.take(f"{deployment}.{section}.shm.sizeLimit", "")
+    return str(found)
+
+
+def fabric(values: Values, accelerator: str) -> dict[str, int] | None:
+    """Returns the group's Elastic Fabric Adapters, which the chart's values list among the resources."""
+    section = f"inference.modelServer.deployment.resources.{accelerator}"
+    counts = []
+    for kind in ("requests", "limits"):
+        part = values.take(f"{section}.{kind}", {})
+        counts.append(int(part.pop(_EFA, 0)))
+        # Huge pages come with the adapters.
+        if counts[-1]:
+            part.pop("hugepages-2Mi", None)
+        if part:
+            values.put_back(f"{section}.{kind}", part)
+    return {"efa": max(counts)} if any(counts) else None
 
 
 def startup(values: Values) -> int | None:

@@ -31,6 +31,9 @@ from serving.spec import EndpointSpec
 
 PORT = 8080
 ROLE_LABEL = "inference-flows/role"
+CHART_ROLE_LABELS = ("role", "leaderworkerset.sigs.k8s.io/role")
+"""What users of the chart select leaders by: its templates have the first, its documentation names the second, which
+LWS' own controller sets to the same values in versions after 0.10."""
 NAME_LABEL = "leaderworkerset.sigs.k8s.io/name"
 DOOR = Door(select={ROLE_LABEL: "leader"}, alias="-leader", alias_ports=(("http", PORT, "http"),))
 _EFA = "vpc.amazonaws.com/efa"
@@ -187,8 +190,7 @@ def _template(
         [container],
         volumes=compile_volumes(spec),
         metrics=("/metrics", PORT) if leads else None,
-        # "role" is what users of the chart select leaders by.
-        labels={ROLE_LABEL: role, "role": role},
+        labels=dict.fromkeys((ROLE_LABEL, *CHART_ROLE_LABELS), role),
         affinity=resources.near({NAME_LABEL: release.name}),
     )
 

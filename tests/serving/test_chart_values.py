@@ -137,14 +137,220 @@ def test_the_main_parameters_are_understood_and_the_rest_is_named() -> None:
     assert preset.pod.labels == {"team": "a"}
     assert preset.startup_seconds == 6000
     assert preset.env == {"LEVEL": "1"}
-    not_understood = "\n".join(result.not_understood)
-    assert "inference.modelServer.deployment.lifecycle.preStop.exec.command" in not_understood
-    assert "vpc.amazonaws.com/efa" in not_understood
-    assert len(result.not_understood) == 2
+    assert preset.pod.drain_seconds == 5
+    (not_understood,) = result.not_understood
+    assert "vpc.amazonaws.com/efa: 1 (only accelerators, cpu and memory are asked for" in not_understood
     notes = "\n".join(result.notes)
     assert "vllm.logLevel is not needed: the chart uses it with Ray only" in notes
     assert "deployment.topologySpreadConstraints is not needed" in notes
     assert "global.image.pullPolicy is not needed" in notes
+
+
+PLAIN = {"model": "org/model", "inference": {"framework": "vllm"}}
+RAY = {**PLAIN, "inference": {"framework": "ray-vllm"}}
+IMAGES = {**PLAIN, "inference": {"framework": "diffusers"}}
+COPY = {"s3ModelCopy": {"model": "org/model", "s3Bucket": "models"}}
+SERVER, DEPLOYMENT, RAY_OPTIONS = "inference.modelServer", "inference.modelServer.deployment", "inference.rayOptions"
+PROBE = {"httpGet": {"path": "/health", "port": 8000}, "periodSeconds": 30}
+
+UNDERSTOOD: list[tuple[dict[str, Any], str, Any]] = [
+    (PLAIN, "inference.accelerator", "neuron"),
+    (PLAIN, "inference.framework", "aibrix"),
+    (PLAIN, "inference.serviceName", "another"),
+    (PLAIN, "inference.serviceNamespace", "team"),
+    (PLAIN, "inference.env", {"A": "b"}),
+    (PLAIN, f"{SERVER}.image.repository", "public.ecr.aws/deep-learning-containers/vllm"),
+    (PLAIN, f"{SERVER}.image.tag", "v0.11.0"),
+    (PLAIN, f"{SERVER}.env", {"A": "b"}),
+    (RAY, f"{SERVER}.vllmVersion", "0.9.1"),
+    (PLAIN, f"{DEPLOYMENT}.replicas", 2),
+    (RAY, f"{DEPLOYMENT}.minReplicas", 2),
+    (RAY, f"{DEPLOYMENT}.maxReplicas", 3),
+    (PLAIN, f"{DEPLOYMENT}.instanceType", "g5.2xlarge"),
+    (PLAIN, f"{DEPLOYMENT}.resources.gpu.requests", {"nvidia.com/gpu": 2, "cpu": 4, "memory": "16Gi"}),
+    (PLAIN, f"{DEPLOYMENT}.resources.gpu.limits", {"nvidia.com/gpu": 2, "cpu": 4, "memory": "16Gi"}),
+    (PLAIN, f"{DEPLOYMENT}.nodeSelector", {"pool": "a"}),
+    (PLAIN, f"{DEPLOYMENT}.tolerations", [{"key": "team", "operator": "Equal", "value": "a"}]),
+    (PLAIN, f"{DEPLOYMENT}.annotations", {"a": "b"}),
+    (PLAIN, f"{DEPLOYMENT}.sharedMemory", "50Gi"),
+    (PLAIN, f"{DEPLOYMENT}.startupProbe", {**PROBE, "failureThreshold": 60}),
+    (PLAIN, f"{DEPLOYMENT}.terminationGracePeriodSeconds", 300),
+    (PLAIN, f"{DEPLOYMENT}.lifecycle", {"preStop": {"exec": {"command": ["/bin/sh", "-c", "sleep 20"]}}}),
+    (PLAIN, f"{DEPLOYMENT}.lifecycle", {"preStop": {"sleep": {"seconds": 20}}}),
+    (RAY, f"{RAY_OPTIONS}.rayVersion", "2.52.0"),
+    (RAY, f"{RAY_OPTIONS}.autoscaling.enabled", True),
+    (RAY, f"{RAY_OPTIONS}.autoscaling.upscalingMode", "Aggressive"),
+    (RAY, f"{RAY_OPTIONS}.autoscaling.idleTimeoutSeconds", 90),
+    (RAY, f"{RAY_OPTIONS}.autoscaling.actorAutoscaling.minActors", 0),
+    (RAY, f"{RAY_OPTIONS}.autoscaling.actorAutoscaling.maxActors", 5),
+    (RAY, f"{RAY_OPTIONS}.gcs.highAvailability", {"enabled": True}),
+    (RAY, f"{RAY_OPTIONS}.gcs.highAvailability", {"enabled": True, "redis": {"address": "a.b", "port": 1}}),
+    (RAY, f"{RAY_OPTIONS}.gcs.highAvailability.redis.secretName", "s"),
+    (RAY, f"{RAY_OPTIONS}.gcs.highAvailability.redis.secretPasswordKey", "p"),
+    (RAY, f"{RAY_OPTIONS}.observability.rayPrometheusHost", "http://p"),
+    (RAY, f"{RAY_OPTIONS}.observability.rayGrafanaHost", "http://g"),
+    (RAY, f"{RAY_OPTIONS}.observability.rayGrafanaIframeHost", "http://i"),
+    (RAY, "vllm.logLevel", "info"),
+    (PLAIN, "vllm.loadFormat", "runai_streamer"),
+    (PLAIN, "service.annotations", {"a": "b"}),
+    (PLAIN, "serviceAccountName", "reader"),
+    (PLAIN, "hfTokenSecret.name", "my-token"),
+    (PLAIN, "extraLabels", {"team": "a"}),
+    (PLAIN, "imagePullSecrets", [{"name": "registry"}]),
+    (PLAIN, "model", "org/another"),
+    (PLAIN, "modelParameters.gpuMemoryUtilization", 0.8),
+    (PLAIN, "modelParameters.maxModelLen", 8192),
+    (PLAIN, "modelParameters.maxNumSeqs", 4),
+    (PLAIN, "modelParameters.maxNumBatchedTokens", 8192),
+    (PLAIN, "modelParameters.tokenizerPoolSize", 4),
+    (PLAIN, "modelParameters.maxParallelLoadingWorkers", 2),
+    (PLAIN, "modelParameters.pipelineParallelSize", 1),
+    (PLAIN, "modelParameters.tensorParallelSize", 1),
+    (PLAIN, "modelParameters.enablePrefixCaching", True),
+    (IMAGES, "modelParameters.pipeline", "flux"),
+    (COPY, "s3ModelCopy.model", "org/another"),
+    (COPY, "s3ModelCopy.s3Bucket", "others"),
+    (COPY, "s3ModelCopy.s3Prefix", "team/a"),
+    ({"s3ModelCopy": {"model": "org/model"}}, "s3ModelCopy.s3Path", "my-bucket/models/"),
+]
+"""Parameters of the chart's tables, 0.2.1 to 0.2.7, that change what comes out."""
+
+NEEDLESS: list[tuple[dict[str, Any], str, Any]] = [
+    (PLAIN, "modelPath", "s3://models/org/model/"),
+    (PLAIN, "global.image.pullPolicy", "Always"),
+    (PLAIN, f"{DEPLOYMENT}.topologySpreadConstraints.enabled", False),
+    (PLAIN, f"{DEPLOYMENT}.topologySpreadConstraints.constraints", [{"maxSkew": 1}]),
+    (PLAIN, f"{DEPLOYMENT}.podAffinity.enabled", False),
+    (PLAIN, f"{DEPLOYMENT}.livenessProbe", PROBE),
+    (PLAIN, f"{DEPLOYMENT}.readinessProbe", PROBE),
+    (RAY, f"{SERVER}.pythonVersion", "3.11"),
+    (PLAIN, "vllm.logLevel", "info"),
+    (PLAIN, "vllm.port", 8004),
+    (RAY, "fluentbit.image.repository", "fluent/fluent-bit"),
+    (RAY, "fluentbit.image.tag", "3.2.2"),
+    *((COPY, f"s3ModelCopy.parameters.{name}", value) for name, value in {
+        "mode": "stream",
+        "transferClient": "crt",
+        "fileWorkers": 35,
+        "uploadWorkers": 16,
+        "downloadWorkers": 16,
+        "downloadChunkSize": 16,
+        "partSize": 64,
+        "progressInterval": 10,
+        "tempDir": "/tmp/hf_sync",
+        "force": True,
+    }.items()),
+    *((COPY, f"s3ModelCopy.{name}", value) for name, value in {
+        "namespace": "team",
+        "serviceAccountName": "copier",
+        "storageSize": 200,
+        "requireLocalNvme": True,
+        "requireNetworkBandwidth": 25000,
+        "hfTokenSecret.name": "hf-token-secret",
+        "hfTokenSecret.key": "token",
+        "hfTokenSecret.envFrom": True,
+        "resources": {"requests": {"cpu": 4, "memory": "64Gi"}},
+        "nodeSelector": {"a": "b"},
+        "tolerations": [{"key": "a"}],
+        "affinity": {"nodeAffinity": {"a": "b"}},
+        "terminationGracePeriodSeconds": 120,
+    }.items()),
+]  # fmt: skip
+"""Those that need no counterpart."""
+
+WITHOUT: list[tuple[dict[str, Any], str, Any, str]] = [
+    (PLAIN, "service.type", "LoadBalancer", "put a load balancer or a gateway of your own in front of it"),
+    (PLAIN, "service.port", 80, "endpoints answer on port 8000"),
+    (PLAIN, "ingress.hosts", ["a.b"], "an Ingress of your own can point to the endpoint's Service"),
+    (PLAIN, f"{DEPLOYMENT}.lifecycle.postStart.exec.command", ["a"], "pod.drain_seconds and pod.termination_seconds"),
+    (PLAIN, f"{DEPLOYMENT}.lifecycle.preStop.exec.command", ["kill", "1"], "pod.drain_seconds"),
+    (PLAIN, f"{DEPLOYMENT}.resources.gpu.limits", {"example.com/nic": 1}, "only accelerators, cpu and memory"),
+    (
+        COPY,
+        "s3ModelCopy.env",
+        [{"name": "HTTP_PROXY", "value": "http://p"}],
+        "environment of a copy is the work pool's",
+    ),
+    (PLAIN, "hfTokenSecret.key", "HF_TOKEN", "the token's Secret has the key token"),
+    (IMAGES, "modelParameters.steps", 4, "the image server's options are those of diffusers"),
+    (PLAIN, "inference.modelServer.replica", 2, "the chart has no such parameter"),
+]
+"""Those that have none, and what is said."""
+
+
+def changed(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads(json.dumps(document))
+    part = result
+    *parents, last = path.split(".")
+    for name in parents:
+        part = part.setdefault(name, {})
+    part[last] = value
+    return result
+
+
+def ids(parameters: list[Any]) -> list[str]:
+    return [f"{number}-{one[1]}" for number, one in enumerate(parameters)]
+
+
+@pytest.mark.parametrize(("document", "path", "value"), UNDERSTOOD, ids=ids(UNDERSTOOD))
+def test_a_parameter_of_the_charts_tables_is_understood(document: dict[str, Any], path: str, value: Any) -> None:
+    before, after = read_values(document, "mine"), read_values(changed(document, path, value), "mine")
+    assert after.not_understood == before.not_understood == []
+    assert (after.preset, after.copy) != (before.preset, before.copy)
+
+
+@pytest.mark.parametrize(("document", "path", "value"), NEEDLESS, ids=ids(NEEDLESS))
+def test_a_parameter_that_needs_no_counterpart_is_named_with_the_reason(
+    document: dict[str, Any], path: str, value: Any
+) -> None:
+    before, after = read_values(document, "mine"), read_values(changed(document, path, value), "mine")
+    assert after.not_understood == []
+    assert (after.preset, after.copy) == (before.preset, before.copy)
+    (note,) = after.notes
+    named, _, why = note.partition(" is not needed: ")
+    assert path.startswith(named)
+    assert len(why) > 20
+
+
+@pytest.mark.parametrize(("document", "path", "value", "said"), WITHOUT, ids=ids(WITHOUT))
+def test_a_parameter_without_a_counterpart_is_named_with_its_value_and_what_to_do(
+    document: dict[str, Any], path: str, value: Any, said: str
+) -> None:
+    (named,) = read_values(changed(document, path, value), "mine").not_understood
+    assert named.startswith(path)
+    assert said in named
+
+
+def test_a_group_of_pods_gets_its_fabric_adapters() -> None:
+    resources = {"nvidia.com/gpu": 8, "vpc.amazonaws.com/efa": 32, "hugepages-2Mi": "5120Mi"}
+    document = changed(PLAIN, "inference.framework", "lws-vllm")
+    document = changed(document, f"{DEPLOYMENT}.resources.gpu", {"requests": resources, "limits": resources})
+    result = read_values(document, "mine")
+    assert result.not_understood == []
+    assert result.preset is not None
+    assert result.preset.lws is not None
+    assert result.preset.lws.efa == 32
+    assert result.preset.resources.accelerators == 8
+
+
+@pytest.mark.parametrize("section", ["nim", "nimContainer"])
+def test_a_nims_section_is_understood_under_both_of_its_names(section: str) -> None:
+    nim = {
+        "env": {"NIM_MAX_MODEL_LEN": "4096"},
+        "podSecurityContext": {"runAsUser": 1000},
+        "shm": {"enabled": True, "medium": "Memory", "sizeLimit": "4Gi"},
+        "livenessProbe": PROBE,
+        "readinessProbe": PROBE,
+        "secrets": {"ngcApiKey": {"name": "ngc-api", "key": "NGC_API_KEY"}},
+    }
+    document = changed(PLAIN, "inference.framework", "nim-container")
+    document = changed(document, f"{SERVER}.image", {"repository": "nvcr.io/nim/meta/llama3-8b-instruct", "tag": "1.0"})
+    result = read_values(changed(document, f"{DEPLOYMENT}.{section}", nim), "mine")
+    assert result.not_understood == []
+    assert result.preset is not None
+    assert result.preset.env == {"NIM_MAX_MODEL_LEN": "4096"}
+    assert result.preset.shared_memory == "4Gi"
+    assert len(result.notes) == 4
 
 
 def test_rays_redis_and_dashboards_are_understood() -> None:
@@ -185,7 +391,7 @@ def test_the_command_prints_a_preset_that_can_be_read_back(tmp_path: Path, capsy
     path.write_text(yaml.safe_dump(MAIN_PARAMETERS, sort_keys=False))
     assert main(["import-values", str(path)]) == 0
     shown = capsys.readouterr()
-    assert "not understood: inference.modelServer.deployment.lifecycle.preStop.exec.command" in shown.err
+    assert "not understood: inference.modelServer.deployment.resources.gpu.requests.vpc.amazonaws.com/efa" in shown.err
     from serving.catalog import load_presets
 
     (tmp_path / "presets").mkdir()
