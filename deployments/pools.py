@@ -31,6 +31,29 @@ _WRITABLE = {"home": "/home/flows", "tmp": "/tmp"}  # noqa: S108 - inside the co
 
 Template = dict[str, Any]
 
+_PLACES: dict[str, tuple[str, dict[str, Any]]] = {
+    "node_selector": (
+        "nodeSelector",
+        {
+            "title": "Node Selector",
+            "description": "Labels of the node that the run needs; an instance type is one of them: "
+            '{"node.kubernetes.io/instance-type": "c7gn.4xlarge"}',
+            "type": "object",
+            "additionalProperties": {"type": "string"},
+        },
+    ),
+    "tolerations": (
+        "tolerations",
+        {
+            "title": "Tolerations",
+            "description": "Taints that the run's pod tolerates, as Kubernetes writes them",
+            "type": "array",
+            "items": {"type": "object"},
+        },
+    ),
+}
+"""Job variables that say where a run's pod may be, which the worker's own template lacks: field of the pod, schema."""
+
 
 @dataclass(frozen=True)
 class PodSettings:
@@ -104,12 +127,16 @@ def _in_pods(template: Template, pods: PodSettings, *, new: bool) -> None:
     for name, value in given.items():
         if value:
             properties[name]["default"] = value
+    pod = template["job_configuration"]["job_manifest"]["spec"]["template"]
+    for name, (field, schema) in _PLACES.items():
+        if name not in properties and field not in pod["spec"]:
+            properties[name] = deepcopy(schema)
+            pod["spec"][field] = f"{{{{ {name} }}}}"
     if not new:
         return
     # A node may have to come before the pod starts; finished Jobs go after a day.
     properties["pod_watch_timeout_seconds"]["default"] = 600
     properties["finished_job_ttl"]["default"] = 86_400
-    pod = template["job_configuration"]["job_manifest"]["spec"]["template"]
     # Karpenter leaves the node of a running transfer alone.
     pod["metadata"] = {"annotations": {"karpenter.sh/do-not-disrupt": "true"}}
     pod["spec"] |= {

@@ -5,8 +5,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import kubernetes_validate
 import yaml
+from prefect.client.schemas.objects import FlowRun
+from prefect.utilities.templating import apply_values
+from prefect_kubernetes.worker import KubernetesWorker, KubernetesWorkerJobConfiguration
 
 from deployments.pools import FLOWS_UID, PodSettings, job_template
 from deployments.prefect_yaml import KUBERNETES
@@ -116,6 +121,47 @@ def test_runs_in_pods_have_their_own_account_and_no_privilege() -> None:
     written = {mount["mountPath"] for mount in container["volumeMounts"]}
     assert {"/home/flows", "/tmp"} == written
     assert pod["serviceAccountName"] == "{{ service_account_name }}"
+
+
+def job_of(variables: dict[str, Any], template: dict[str, Any]) -> dict[str, Any]:
+    """The Job that a run becomes, made by the worker's own code."""
+    properties = template["variables"]["properties"]
+    defaults = {name: one["default"] for name, one in properties.items() if one.get("default") is not None}
+    values = apply_values(template["job_configuration"], defaults | variables)
+    configuration = KubernetesWorkerJobConfiguration(**values)
+    configuration.prepare_for_flow_run(FlowRun(id=uuid4(), flow_id=uuid4(), name="stage"))
+    job: dict[str, Any] = configuration.job_manifest
+    kubernetes_validate.validate(job, "1.33", strict=True)
+    return job
+
+
+def test_a_run_chooses_its_node_its_account_and_its_namespace() -> None:
+    template = job_template(KUBERNETES, {}, PodSettings("example.com/flows:1", FLOWS[0], FLOWS[1]))
+    chosen = {
+        "namespace": "models",
+        "service_account_name": "s3-writer",
+        "node_selector": {"node.kubernetes.io/instance-type": "c7gn.4xlarge"},
+        "tolerations": [{"key": "transfer", "operator": "Exists"}],
+    }
+    plain, placed = job_of({}, template), job_of(chosen, template)
+    assert (plain["metadata"]["namespace"], placed["metadata"]["namespace"]) == (FLOWS[0], "models")
+    before, after = (job["spec"]["template"]["spec"] for job in (plain, placed))
+    assert before["serviceAccountName"] == FLOWS[1]
+    assert not {"nodeSelector", "tolerations"} & before.keys()
+    assert after["serviceAccountName"] == "s3-writer"
+    assert after["nodeSelector"] == chosen["node_selector"]
+    assert after["tolerations"] == chosen["tolerations"]
+
+
+def test_a_pool_from_before_gets_the_variables_that_place_a_run() -> None:
+    old = KubernetesWorker.get_default_base_job_template()
+    old["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]["nodeSelector"] = {"own": "label"}
+    template = job_template(KUBERNETES, old, PodSettings())
+    pod = template["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
+    assert pod["nodeSelector"] == {"own": "label"}, "what a person added stays"
+    assert "node_selector" not in template["variables"]["properties"]
+    assert pod["tolerations"] == "{{ tolerations }}"
+    assert job_template(KUBERNETES, template, PodSettings()) == template
 
 
 def test_every_role_is_bound_and_no_rule_is_a_wildcard() -> None:
