@@ -208,3 +208,32 @@ def test_a_deployment_that_somebody_holds_back() -> None:
     assert scenes.judged(paused) is None
     paused["deployments"][0]["status"]["updatedReplicas"] = 0
     held(paused, "rollout/paused", "kubectl rollout resume -n inference deployment/chat")
+
+
+def test_a_disk_that_no_node_has_room_for() -> None:
+    says = "0/1 nodes are available: 1 node(s) did not have enough free storage."
+    waits = "waiting for first consumer to be created before binding"
+    claim = scenes.claiming("WaitForFirstConsumer", waits, {"storageClassName": "local"}, pod_says=says)
+    held(claim, "volume/no-volume", "model-cache")
+
+
+def test_the_pods_of_a_ray_cluster_and_of_a_group_are_judged_one_by_one() -> None:
+    group = copy.deepcopy(last("26")) | {"pods": []}
+    owner = {"metadata": {"name": "lws-chat", "namespace": "inference"}, "spec": {"replicas": 1}, "status": {}}
+    group["statefulsets"], group["events"] = [owner], []
+    refused = (
+        "create Pod lws-chat-0 failed error: exceeded quota: gpus, requested: requests.nvidia.com/gpu=4, used: a=0"
+    )
+    event(group, "FailedCreate", refused, kind="StatefulSet", name="lws-chat")
+    held(group, "quota/resource-quota", "gpus")
+    entry = scenes.ray("DEPLOYING")
+    worker = copy.deepcopy(pod_of(entry))
+    worker["metadata"] |= {"name": "chat-worker", "uid": "worker"}
+    status = worker["status"]["containerStatuses"][0]
+    ended = {"terminated": {"exitCode": 1, "reason": "Error"}}
+    status |= {"restartCount": 3, "ready": False, "lastState": ended}
+    status["state"] = {"waiting": {"reason": "CrashLoopBackOff"}}
+    body = {"status": 200, "body": "gcs_rpc_client.h:179: Failed to connect to GCS at address chat-head-svc:6379"}
+    entry["logs"]["chat-worker"] = {status["name"]: {"previous": body}}
+    entry["pods"].append(worker)
+    held(entry, "ray-cluster/head-unreachable", "6379")
