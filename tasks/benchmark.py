@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 
 from kube.connect import Cluster
 from kube.proxy import request
+from kube.service import way_to
 from serving.benchmark.comparison import Limits, violations
 from serving.benchmark.pictures import charts
 from serving.benchmark.questions import TEXT_APIS, question_for
@@ -30,7 +31,6 @@ from tasks.load import (
     LoadProgress,
     Send,
     Terms,
-    by_service,
     progress_text,
     run_load,
     through_proxy,
@@ -39,7 +39,7 @@ from tasks.load import (
 )
 from tasks.progress import ProgressBar, run_in_thread
 from tasks.release import current_release
-from tasks.smoke import PORT, Address
+from tasks.smoke import Address
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,9 @@ async def make_load(
     spec = record.spec
     expectation = expectation_for(spec)
     address = Address(spec.namespace, spec.name)
-    inside = await asyncio.to_thread(by_service, address)
-    if inside:
-        send = to_service(f"http://{spec.name}.{spec.namespace}.svc:{PORT}", expectation.headers, connections)
+    way = await asyncio.to_thread(way_to, cluster, address.namespace, address.service, address.port)
+    if way.direct:
+        send = to_service(way.direct, expectation.headers, connections)
     else:
         send = through_proxy(address, cluster, expectation.headers)
     await asyncio.to_thread(_require_answer, expectation, scenario, send, f"{spec.namespace}/{spec.name}")
@@ -121,7 +121,7 @@ async def make_load(
 
     stages = await run_in_thread(work, show)
     await bar.show(100.0, f"{len(stages)} rates", final=True)
-    return stages, "service" if inside else "proxy"
+    return stages, "service" if way.direct else "proxy"
 
 
 def _require_answer(expectation: SmokeExpectation, scenario: Scenario, send: Send, endpoint: str) -> None:

@@ -3,9 +3,7 @@
 It reaches the endpoint by its Service from inside the cluster, through the API server's proxy from anywhere else.
 """
 
-import os
 import queue
-import socket
 import threading
 import time
 from array import array
@@ -67,17 +65,6 @@ class LoadProgress:
     rate: float
     elapsed: float
     seconds: float
-
-
-def by_service(address: Address) -> bool:
-    """Whether this process is in the cluster, where the Service's name leads to it."""
-    if "KUBERNETES_SERVICE_HOST" not in os.environ:
-        return False
-    try:
-        socket.getaddrinfo(f"{address.service}.{address.namespace}.svc", address.port)
-    except OSError:
-        return False
-    return True
 
 
 def through_proxy(address: Address, cluster: Cluster, headers: Mapping[str, str]) -> Send:

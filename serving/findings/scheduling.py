@@ -89,8 +89,8 @@ def _volume(snapshot: Snapshot, pod: Object, message: str, evidence: Evidence) -
         return Diagnosis(Category.VOLUME, "no-volume", cause, (evidence,), (make, see), final=not snapshot.adds_nodes)
     if "not have enough free storage" in message:
         cause = f"No node has room for the disk that claim {', '.join(claims)} of {pod_name(pod)} asks for."
-        fixes = (f"Ask for less in claim {', '.join(claims)}, or add nodes whose storage has room.", see)
-        return Diagnosis(Category.VOLUME, "no-volume", cause, (evidence,), fixes, final=not snapshot.adds_nodes)
+        less = f"Ask for less in claim {', '.join(claims)}, or add nodes whose storage has room."
+        return Diagnosis(Category.VOLUME, "no-volume", cause, (evidence,), (less, see), final=not snapshot.adds_nodes)
     if "exceed max volume count" in message:
         cause = f"The nodes that {pod_name(pod)} could use hold as many volumes as they can."
         return Diagnosis(Category.VOLUME, "too-many-volumes", cause, (evidence,), ("Add a node.",), final=False)
