@@ -135,7 +135,7 @@ async def deploy_endpoint(
                 means = Means(held, partial(recorded_manifests, target=target), timeout_seconds)
                 if seen is not None:
                     require_unchanged(seen, held.record)
-                await settle(means)
+                await settle(means, coming=_candidate(plan).id)
                 return await _deploy(plan, means, clock)
         finally:
             await asyncio.to_thread(cluster.close)

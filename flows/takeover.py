@@ -65,8 +65,13 @@ class Means:
         return self.held.cluster
 
 
-async def settle(means: Means) -> None:
+async def settle(means: Means, *, coming: str = "") -> None:
     """Finishes or undoes what a run that died left; nothing to do otherwise.
+
+    Args:
+        means: What it works with.
+        coming: Id of the release that is brought up next: where the run that died was at that very release, it stays as
+            it is, and its pods go on loading.
 
     Raises:
         InferenceError: It cannot be done, and so nothing else should be.
@@ -95,6 +100,8 @@ async def settle(means: Means) -> None:
     elif candidate.state is ReleaseState.FAILED:
         log.warning("%s: release %s could not be proved and goes", doing, candidate.id)
         await _undo(means)
+    elif candidate.id == coming:
+        log.warning("%s: release %s is brought up further", doing, candidate.id)
     else:
         log.warning("%s: release %s was not proved and goes", doing, candidate.id)
         why = f"The run that brought release {candidate.id} up ended before it was proved."

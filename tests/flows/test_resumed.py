@@ -46,7 +46,7 @@ async def deploy():
         "hub": await HuggingFaceHub.aload("resumed"),
         "store": await ModelStore.aload("resumed"),
     }}
-    return await deploy_model("qwen3-1.7b-vllm", **blocks, overrides=overrides, timeout_minutes=4)
+    return await deploy_model("qwen3-1.7b-vllm", **blocks, overrides=overrides, timeout_minutes=6)
 
 report = asyncio.run(deploy())
 print("REPORT", json.dumps({{"changed": report.changed, "moved": report.moved_bytes}}), flush=True)
@@ -84,7 +84,7 @@ class Run:
         return self.log.read_text(errors="replace")
 
 
-def until(found: Callable[[], T | None], run: Run, seconds: float = 120.0) -> T:
+def until(found: Callable[[], T | None], run: Run, seconds: float = 240.0) -> T:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if (result := found()) is not None:
@@ -119,7 +119,7 @@ def test_a_killed_run_is_followed_by_one_that_goes_on_waiting(world: World, tmp_
             first.kill()
             expire_lease(cluster)
             second.begin()
-            second.process.wait(timeout=240)
+            second.process.wait(timeout=400)
             after = standing(cluster)
         assert second.process.returncode == 0, second.said
         assert "loads the model" in second.said, "it went on waiting"
