@@ -244,8 +244,9 @@ def _token() -> str | None:
 
 
 def _store(options: argparse.Namespace) -> StoreAccess:
-    import boto3
     from botocore.exceptions import ProfileNotFound
+
+    from staging.session import CommandSession
 
     target = urlsplit(options.target)
     if target.scheme != "s3" or not target.netloc:
@@ -253,7 +254,7 @@ def _store(options: argparse.Namespace) -> StoreAccess:
             f"{options.target!r} is not an S3 location.", fix="Write s3://bucket/prefix.", code="input.target"
         )
     try:
-        session = boto3.Session(profile_name=options.profile)
+        session = CommandSession(options.profile)
     except ProfileNotFound:
         raise StoreError(
             f"There is no AWS profile {options.profile!r}.",

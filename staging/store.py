@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import boto3
     from mypy_boto3_s3 import S3Client
 
+    from staging.session import CommandSession
+
 MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 
 
@@ -32,7 +34,7 @@ class StoreAccess:
     """
 
     bucket: str
-    session: boto3.Session = field(repr=False)
+    session: boto3.Session | CommandSession = field(repr=False)
     prefix: str = ""
     region: str = ""
     endpoint_url: str = ""
