@@ -374,6 +374,9 @@ def test_a_group_spans_pods_by_itself_with_new_images(make_staged: Make) -> None
     assert worker["command"] == [*leader["command"], "--headless"]
     assert "startupProbe" in leader
     assert "startupProbe" not in worker
+    for template, role in zip(pods(manifests), ("leader", "worker"), strict=True):
+        labels = template["metadata"]["labels"]
+        assert labels["leaderworkerset.sigs.k8s.io/role"] == labels["role"] == role
     for container in (leader, worker):
         assert container["resources"]["limits"]["vpc.amazonaws.com/efa"] == "4"
         assert container["securityContext"]["capabilities"]["add"] == ["IPC_LOCK"]
