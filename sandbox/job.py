@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # at run time it would import Prefect before its settings are
     from sandbox.run_watch import RunView
 
 ANOTHER_PRESET = "llama-32-1b-vllm"
+MODELS = {"triton-vllm": "/v2/models/vllm_model"}
+"""Where other servers than those of the OpenAI API tell of their model, by framework."""
 
 
 def run(options: RunOptions, *, keep: bool, as_json: bool) -> int:
@@ -102,10 +104,15 @@ def _with_record(report: SandboxReport, run_id: str, running: Sandbox) -> Sandbo
         serving = [record.current for record in records if record.current is not None]
         release = next(one for one in serving if one.flow_run == run_id)
         spec = release.spec
+        own = running.servers.kubernetes is not None
         version = request(cluster, "GET", spec.namespace, spec.name, "http", "/version")
-    engine = str(version.json().get("version", "unknown")) if version.status == 200 else f"HTTP {version.status}"
+    if version.status == 200:
+        engine = str(version.json().get("version", "unknown"))
+    else:  # other servers than vLLM's do not say
+        engine = "sandbox-stand-in" if own else spec.image
     return replace(
         report,
+        framework=spec.framework.value,
         service=spec.name,
         endpoint=f"http://{spec.name}.{spec.namespace}.svc:8000",
         model=release.model.repo_id,
@@ -123,7 +130,7 @@ def how_to_use(running: Sandbox, report: SandboxReport) -> str:
     """What a person can do with a sandbox that stays up: commands to copy into another terminal."""
     places, programs = running.places, Path(sys.executable).parent
     proxy = f"/api/v1/namespaces/{places.namespace}/services/http:{report.service}:http/proxy"
-    ask = f"  kubectl get --raw {proxy}/v1/models\n" if report.service else ""
+    ask = f"  kubectl get --raw {proxy}{MODELS.get(report.framework, '/v1/models')}\n" if report.service else ""
     return f"""
 The sandbox stays up until Ctrl-C. In another terminal:
 

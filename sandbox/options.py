@@ -6,8 +6,11 @@ from pathlib import Path
 
 from serving.catalog import get_preset
 from serving.errors import InputError
+from serving.spec import Framework
 
 NAMESPACE = "inference"
+REAL_ENGINE = frozenset({Framework.VLLM, Framework.AIBRIX, Framework.LWS_VLLM})
+"""Frameworks whose pods start the vllm executable."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ def check(options: RunOptions) -> None:
     Raises:
         InputError: One names what is not there, or they do not fit together.
     """
-    get_preset(options.preset)
+    preset = get_preset(options.preset)
     if options.hub and not options.hub.startswith(("http://", "https://")):
         raise InputError(f"--hub {options.hub} is no web address.", fix="Write https://huggingface.co, for example.")
     if options.store and not (options.store.startswith("s3://") and bucket_and_prefix(options.store)[0]):
@@ -50,6 +53,11 @@ def check(options: RunOptions) -> None:
         raise InputError(
             "A real cluster cannot read the sandbox's S3, which only this machine reaches.",
             fix="Give --store s3://bucket/prefix too.",
+        )
+    if options.vllm is not None and preset.framework not in REAL_ENGINE:
+        raise InputError(
+            f"--vllm is for presets whose pods run vllm itself, {options.preset} is for {preset.framework}.",
+            fix=f"Leave it out, or choose a preset for {', '.join(sorted(REAL_ENGINE))}.",
         )
     if options.vllm is not None and not (options.vllm.is_file() and os.access(options.vllm, os.X_OK)):
         raise InputError(

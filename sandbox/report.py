@@ -15,6 +15,7 @@ class SandboxReport:
         state: Final state of the flow run.
         message: Its message; on failure the cause and the fix.
         endpoint: Where clients inside the cluster reach it.
+        framework: What serves.
         service: Name of the endpoint's Service.
         engine: What served the weights, as it names itself.
         staged_bytes: Bytes of the staged model.
@@ -32,6 +33,7 @@ class SandboxReport:
     run_seconds: float
     ready_seconds: float
     steps: dict[str, float] = field(default_factory=dict)
+    framework: str = ""
     endpoint: str = ""
     service: str = ""
     model: str = ""

@@ -1,5 +1,6 @@
 """`python -m sandbox`: everything on this machine, and one model's way through it by the Prefect API."""
 
+import json
 import os
 import tempfile
 import time
@@ -13,7 +14,10 @@ from rich.console import Console
 from sandbox.options import RunOptions, bucket_and_prefix, check
 from sandbox.prefect_server import DEFAULT_PORT, PrefectServer, Worker, run_worker, serve_prefect, wait_until_healthy
 from sandbox.registration import Places, load, register_deployments, save_blocks
-from sandbox.servers import Servers, serve
+from sandbox.servers import Servers, nodes_for, serve
+from serving.catalog import get_preset, resolve
+from serving.frameworks.groups import group_size
+from serving.spec import EndpointSpec, Framework, NimOptions
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,12 @@ def sandbox(options: RunOptions, console: Console) -> Iterator[Sandbox]:
         console.print(f"Starting {_listed(names)} on this machine …", highlight=False)
         prefect = stack.enter_context(serve_prefect(home / "prefect", port=DEFAULT_PORT))
         os.environ["PREFECT_API_URL"], os.environ["PREFECT_HOME"] = prefect.api_url, str(prefect.home)
-        servers = stack.enter_context(serve(names, home, vllm=options.vllm))
+        spec = resolve(get_preset(options.preset))
+        nodes = nodes_for(spec.instance_type, spec.replicas * group_size(spec))
+        servers = stack.enter_context(serve(names, home, vllm=options.vllm, nodes=nodes))
         places = places_of(options, servers)
         if options.kubeconfig is None:
-            create_namespace(places)
+            prepare_cluster(places, spec)
         load()
         wait_until_healthy(prefect)
         console.print(f"Prefect: {prefect.url}. Registering blocks and deployments …", highlight=False)
@@ -92,10 +98,21 @@ def places_of(options: RunOptions, servers: Servers) -> Places:
     )
 
 
-def create_namespace(places: Places) -> None:
-    """Creates the namespace of the sandbox's cluster."""
+def prepare_cluster(places: Places, spec: EndpointSpec) -> None:
+    """Creates what a person creates in a cluster: the namespace, and for a NIM the Secrets with NGC's key."""
     from kube.apply import apply
     from kube.connect import from_kubeconfig
 
     with from_kubeconfig(places.kubeconfig) as cluster:
         apply(cluster, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": places.namespace}})
+        if spec.framework is not Framework.NIM:
+            return
+        options = spec.nim or NimOptions()
+        registry = json.dumps({"auths": {"nvcr.io": {"username": "$oauthtoken", "password": "sandbox"}}})
+        for name, kind, data in (
+            (options.key_secret, "Opaque", {"NGC_API_KEY": "sandbox"}),
+            (options.pull_secret, "kubernetes.io/dockerconfigjson", {".dockerconfigjson": registry}),
+        ):
+            metadata = {"name": name, "namespace": places.namespace}
+            secret = {"apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": metadata, "stringData": data}
+            apply(cluster, secret)

@@ -2,15 +2,18 @@
 
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sandbox.hub import HubServer, serve_hub
 from sandbox.images import default_images
+from sandbox.kubernetes.controllers.operators import simulate
 from sandbox.kubernetes.node.config import NodeConfig
+from sandbox.kubernetes.node.mountpoint import DRIVER
 from sandbox.kubernetes.server import KubernetesConfig, KubernetesServer, serve_kubernetes
 from sandbox.s3 import S3Server, serve_s3
 from sandbox.tiny_models import DEFAULT_SIZE, hub_content
+from serving.instances import instance_types
 
 NAMES = ("hub", "s3", "kubernetes")
 BUCKET = "models"
@@ -27,6 +30,7 @@ def _node(name: str, instance_type: str, cpu: int, memory: int, accelerator: str
         labels={_INSTANCE_TYPE: instance_type},
         capacity={**capacity, **({accelerator: str(count)} if accelerator else {})},
         taints=(taint,) if accelerator else (),
+        csi_drivers=(DRIVER,),
     )
 
 
@@ -38,6 +42,26 @@ NODES = (
     _node("neuron-a", "inf2.48xlarge", 192, 384, "aws.amazon.com/neuron", 12),
 )
 """Machines as EC2 has them, kept for their accelerators by taints; the devices are a number and nothing more."""
+
+
+def nodes_for(instance_type: str, pods: int) -> tuple[NodeConfig, ...]:
+    """The cluster's machines, and as many more as pods of an instance type need that it has not.
+
+    Args:
+        instance_type: One of EC2's; empty: any.
+        pods: How many there will be, each on a machine of its own.
+    """
+    found = instance_types().get(instance_type)
+    there = sum(node.labels.get(_INSTANCE_TYPE) == instance_type for node in NODES)
+    if found is None or there >= pods:
+        return NODES
+    more = []
+    for number in range(there, pods):
+        name = f"{instance_type.replace('.', '-')}-{number}"
+        resource = found.accelerator.resource
+        node = _node(name, instance_type, found.vcpu, int(found.memory), resource, found.accelerators)
+        more.append(replace(node, labels={**node.labels, "kubernetes.io/arch": found.architecture}))
+    return (*NODES, *more)
 
 
 @dataclass(frozen=True)
@@ -63,6 +87,7 @@ def serve(
 ) -> Iterator[Servers]:
     """Run the named servers while the context is open.
 
+    Custom resources that the cluster knows have their operators, simulated.
     The cluster's nodes have, as a cloud's would: credentials that read the S3 bucket, and the Hub's address.
 
     Args:
@@ -96,6 +121,7 @@ def serve(
                 node_env=_node_env(hub, s3),
             )
             kubernetes = stack.enter_context(serve_kubernetes(config))
+            kubernetes.call(simulate)
         yield Servers(hub, s3, kubernetes)
 
 

@@ -15,8 +15,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from sandbox import tiny_diffusers, tiny_tokenizer, tiny_weights
 from sandbox.hub_content import GIT_ATTRIBUTES, HubContent, Repository
+from sandbox.standins import gguf
 
 DEFAULT_SIZE = 6_000_000
 """Bytes of weights per model."""
@@ -66,14 +69,22 @@ MODELS = {
         TinyModel("fahadh4ilyas/Llama-4-Scout-17B-16E-Instruct-INT4", shards=4, dtype="float16"),
         TinyModel("deepseek-ai/DeepSeek-R1-Distill-Llama-8B", shards=2),
         TinyModel("meta-llama/Llama-3.1-8B-Instruct", shards=4, gated=True, original=True),
-        TinyModel("meta-llama/Llama-4-Scout-17B-16E-Instruct", shards=5, gated=True, heads=16),
+        TinyModel("meta-llama/Llama-4-Scout-17B-16E-Instruct", shards=5, gated=True, heads=64),
         TinyModel("mistralai/Mistral-Small-24B-Instruct-2501", shards=3, context=32_768),
         TinyModel("Qwen/Qwen3-Coder-480B-A35B-Instruct", "Qwen3ForCausalLM", context=262_144, shards=8, layers=8),
         TinyModel("NousResearch/Llama-2-13b-chat-hf", shards=3, context=4096, heads=40, dtype="float16"),
         TinyModel("NousResearch/Meta-Llama-3-70B-Instruct", shards=6, context=8192, heads=16, layers=8),
+        TinyModel("meta-llama/Llama-4-Maverick-17B-128E-Instruct", shards=5, gated=True, heads=64),
+        TinyModel("RedHatAI/Llama-4-Maverick-17B-128E-Instruct-FP8", shards=4, heads=16),
+        TinyModel("zai-org/GLM-4.5-Air-FP8", shards=4),
+        TinyModel("zai-org/GLM-5.2-FP8", shards=6, context=262_144),
+        TinyModel("moonshotai/Kimi-K3", shards=8, context=1_048_576),
     )
 }
 """The language models that presets of the catalogue name."""
+
+GGUF = {"Qwen/Qwen3-1.7B-GGUF": ("Qwen/Qwen3-1.7B", "Qwen3-1.7B-Q8_0.gguf")}
+"""Repositories for llama.cpp: whose weights they hold, and in which file."""
 
 _LICENSE = """Permission is hereby granted to use these generated files for any purpose. They contain random numbers,
 come without warranty, and stand for a model of the same name only where a real one is too large.
@@ -89,9 +100,11 @@ def hub_content(cache: Path, *, size: int = DEFAULT_SIZE, repo_ids: Iterable[str
         repo_ids: Only these of the catalogue's models.
     """
     content = HubContent()
-    wanted = set(repo_ids) if repo_ids is not None else {*MODELS, *tiny_diffusers.MODELS}
+    wanted = set(repo_ids) if repo_ids is not None else {*MODELS, *GGUF, *tiny_diffusers.MODELS}
     for repo_id in sorted(wanted & MODELS.keys()):
         content.add_lazy(repo_id, lambda model=MODELS[repo_id]: _repository(model, cache, size))  # type: ignore[misc]
+    for repo_id in sorted(wanted & GGUF.keys()):
+        content.add_lazy(repo_id, lambda name=repo_id: _gguf_repository(name, size))  # type: ignore[misc]
     for repo_id in sorted(wanted & tiny_diffusers.MODELS.keys()):
         content.add_lazy(repo_id, lambda name=repo_id: tiny_diffusers.repository(name, size))  # type: ignore[misc]
     private = Repository("sandbox/private", private=True)
@@ -127,6 +140,31 @@ def _repository(model: TinyModel, cache: Path, size: int) -> Repository:
     repository.tags["v1"] = first
     card = (directory / "README.md").read_bytes() + b"\n## Changes\n\nThis card, after v1.\n"
     repository.commit({"README.md": card}, title="Update README.md")
+    return repository
+
+
+def _gguf_repository(repo_id: str, size: int) -> Repository:
+    """The same weights as one file in half precision: embedding and output, which are what the stand-in reads."""
+    original, path = GGUF[repo_id]
+    model = MODELS[original]
+    shape = tiny_weights.fit(
+        size, dtype="float16", layers=model.layers, heads=model.heads, kv_heads=model.kv_heads, family=model.family
+    )
+    made = tiny_weights.tensors(shape, seed=1, name=original)
+    tokenizer = tiny_tokenizer.tokenizer_files(model.family, max_length=model.context, chat=model.chat)
+    metadata: dict[str, str | int] = {
+        "general.architecture": "qwen3",
+        "general.name": original,
+        f"qwen3.{gguf.CONTEXT}": model.context,
+        gguf.TOKENIZER: tokenizer["tokenizer.json"].decode(),
+        gguf.TEMPLATE: str(json.loads(tokenizer["tokenizer_config.json"])["chat_template"]),
+    }
+    names = {gguf.EMBEDDING: "model.embed_tokens.weight", gguf.OUTPUT: "lm_head.weight"}
+    content = gguf.write(metadata, {ours: made[theirs].astype(np.float16) for ours, theirs in names.items()})
+    repository = Repository(repo_id)
+    card = f"# {repo_id}\n\nGenerated: random weights in llama.cpp's format, for the sandbox's stand-in.\n".encode()
+    repository.tags["v1"] = repository.commit({path: content, "README.md": card})
+    repository.commit({"README.md": card + b"\nAfter v1.\n"}, title="Update README.md")
     return repository
 
 

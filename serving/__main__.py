@@ -25,6 +25,7 @@ from serving.release import release_of
 from serving.rendering import render, render_aliases, render_endpoint
 from serving.snapshot import Snapshot
 from serving.spec import EndpointSpec, VllmOptions, WeightsSource
+from serving.table import to_markdown
 
 _NO_COMMIT = "0" * 40
 
@@ -63,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     shown.add_argument("--commit", default=_NO_COMMIT, help="commit of the model, for weights=hub")
     shown.set_defaults(run=_render)
+    tabled = commands.add_parser("frameworks", help="which framework runs on what, with weights from where")
+    tabled.set_defaults(run=_frameworks)
     judged = commands.add_parser("diagnose", help="say what is wrong with a workload, from a saved snapshot")
     judged.add_argument("snapshot", type=Path, help="snapshot file, or a recorded scene (its last snapshot is judged)")
     judged.add_argument("--json", action="store_true", help="print as JSON")
@@ -83,6 +86,10 @@ def _events(options: argparse.Namespace) -> None:
         print(json.dumps({name: event.model_json_schema() for name, event in EVENTS.items()}, indent=1))
     else:
         print(reference(), end="")
+
+
+def _frameworks(options: argparse.Namespace) -> None:  # noqa: ARG001 - every command is called alike
+    print(to_markdown(), end="")
 
 
 def _catalog(options: argparse.Namespace) -> None:

@@ -38,9 +38,10 @@ class EngineServer(http.server.ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
+    handler: "type[EngineHandler]"
 
     def __init__(self, bound: socket.socket, generator: Generator, *, root: str, api_keys: tuple[str, ...]) -> None:
-        super().__init__(bound.getsockname(), _Handler, bind_and_activate=False)
+        super().__init__(bound.getsockname(), self.handler, bind_and_activate=False)
         self.socket.close()
         self.socket = bound
         self.server_address = bound.getsockname()
@@ -79,10 +80,17 @@ class EngineServer(http.server.ThreadingHTTPServer):
         return after is None or time.monotonic() - self.ready_at < after
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
+class EngineHandler(http.server.BaseHTTPRequestHandler):
+    """vLLM's routes; stand-ins for what is built around vLLM add theirs in `route`."""
+
     server: EngineServer
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+
+    @property
+    def engine(self) -> EngineServer:
+        """What answers."""
+        return self.server
 
     def handle_one_request(self) -> None:
         try:
@@ -91,51 +99,53 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _serve(self) -> None:
-        self.server.enter()
+        self.engine.enter()
         try:
-            self._route(urlsplit(self.path).path)
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.route(urlsplit(self.path).path, body)
         finally:
-            self.server.leave()
+            self.engine.leave()
 
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _serve
 
-    def _route(self, path: str) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+    def route(self, path: str, body: bytes) -> None:
+        """Answer a request."""
         method = _METHODS.get(path)
         if method is None:
-            return self._json(404, {"detail": "Not Found"})
+            return self.json(404, {"detail": "Not Found"})
         if method != self.command:
-            return self._json(405, {"detail": "Method Not Allowed"})
+            return self.json(405, {"detail": "Method Not Allowed"})
         if path.startswith("/v1") and not self._authorized():
-            return self._json(401, {"error": "Unauthorized"})
+            return self.json(401, {"error": "Unauthorized"})
         match path:
             case "/health" | "/ping":
-                return self._text(200 if self.server.healthy() else 503, "")
+                return self.text(200 if self.engine.healthy() else 503, "")
             case "/version":
-                return self._json(200, {"version": VERSION})
+                return self.json(200, {"version": VERSION})
             case "/metrics":
-                return self._text(200, self.server.generator.metrics.render())
+                return self.text(200, self.engine.generator.metrics.render())
             case "/v1/models":
-                return self._json(200, self._models())
+                return self.json(200, self.models())
             case _:
                 return self._generate(body, chat=path == "/v1/chat/completions")
 
     def _authorized(self) -> bool:
         scheme, _, key = self.headers.get("Authorization", "").partition(" ")
-        keys = self.server.api_keys
+        keys = self.engine.api_keys
         return not keys or (scheme.lower() == "bearer" and any(hmac.compare_digest(key, one) for one in keys))
 
-    def _models(self) -> dict[str, Any]:
-        generator = self.server.generator
+    def models(self) -> dict[str, Any]:
+        """The list of models."""
+        generator = self.engine.generator
         return {
             "object": "list",
             "data": [
                 {
                     "id": name,
                     "object": "model",
-                    "created": self.server.created,
+                    "created": self.engine.created,
                     "owned_by": "sandbox",
-                    "root": self.server.root,
+                    "root": self.engine.root,
                     "parent": None,
                     "max_model_len": generator.max_model_len,
                 }
@@ -144,7 +154,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         }
 
     def _generate(self, body: bytes, *, chat: bool) -> None:
-        generator = self.server.generator
+        generator = self.engine.generator
         if "no-answer" in generator.faults:
             threading.Event().wait()
         try:
@@ -155,14 +165,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             request = read_request(data, chat=chat)
             if request.stream:
                 return self._events(generator.stream(request))
-            return self._json(200, generator.answer(request))
+            return self.json(200, generator.answer(request))
         except ApiError as error:
-            return self._json(error.status, error.body)
+            return self.json(error.status, error.body)
         except ConnectionError:
             raise
         except Exception as error:  # a mistake of the stand-in: the client gets what vLLM would answer
             log.api_server(f"{type(error).__name__}: {error}", level="ERROR")
-            return self._json(500, error_body(str(error), "InternalServerError", 500))
+            return self.json(500, error_body(str(error), "InternalServerError", 500))
 
     def _events(self, chunks: Iterator[dict[str, Any]]) -> None:
         self._head(200, {"Content-Type": "text/event-stream; charset=utf-8", "Transfer-Encoding": "chunked"})
@@ -175,13 +185,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
         self.wfile.flush()
 
-    def _json(self, status: int, body: dict[str, Any]) -> None:
-        self._whole(status, json.dumps(body).encode(), "application/json")
+    def json(self, status: int, body: dict[str, Any]) -> None:
+        """Answer with a JSON object."""
+        self.whole(status, json.dumps(body).encode(), "application/json")
 
-    def _text(self, status: int, body: str) -> None:
-        self._whole(status, body.encode(), "text/plain; version=0.0.4; charset=utf-8")
+    def text(self, status: int, body: str) -> None:
+        """Answer with plain text."""
+        self.whole(status, body.encode(), "text/plain; version=0.0.4; charset=utf-8")
 
-    def _whole(self, status: int, body: bytes, kind: str) -> None:
+    def whole(self, status: int, body: bytes, kind: str) -> None:
+        """Answer in one piece."""
         self._head(status, {"Content-Type": kind, "Content-Length": str(len(body))})
         if self.command != "HEAD":
             self.wfile.write(body)
@@ -191,7 +204,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        if self.server.draining:
+        if self.engine.draining:
             self.send_header("Connection", "close")
             self.close_connection = True
         self.end_headers()
@@ -202,3 +215,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """The access log is written by `_head`, in uvicorn's form."""
+
+
+EngineServer.handler = EngineHandler

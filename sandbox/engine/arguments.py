@@ -55,7 +55,7 @@ def parse(argv: list[str], *, series: str, environ: dict[str, str]) -> Arguments
     Raises:
         SystemExit: 2, after a message on standard error, for what vLLM's parser refuses.
     """
-    known = _known(series)
+    known = known_flags(series)
     program = argparse.ArgumentParser(prog="vllm")
     commands = program.add_subparsers(dest="command", required=True)
     serve = commands.add_parser("serve", usage="vllm serve [model_tag] [options]", allow_abbrev=True)
@@ -92,7 +92,8 @@ def parse(argv: list[str], *, series: str, environ: dict[str, str]) -> Arguments
     )
 
 
-def _known(series: str) -> dict[str, str]:
+def known_flags(series: str) -> dict[str, str]:
+    """What the arguments of a release series are: ``switch``, ``many`` or ``one`` by name."""
     kinds = json.loads(_FLAGS.read_text())[series]
     return {name: kind for kind, names in kinds.items() for name in names}
 

@@ -7,13 +7,16 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sandbox.engine import VERSION, errors, log
 from sandbox.engine.arguments import Arguments, parse
 from sandbox.engine.faults import Faults, out_of_memory, read_faults
 from sandbox.engine.model import load, read_config
 from sandbox.engine.sources import Source, open_source
+
+if TYPE_CHECKING:  # at run time it is imported once the arguments are known to be good
+    from sandbox.engine.generation import Generator
 
 
 def main(argv: list[str]) -> int:
@@ -29,16 +32,7 @@ def main(argv: list[str]) -> int:
     log.api_server(f"non-default args: {arguments.given}", place="utils.py:328")
     try:
         bound = _bind(arguments)
-        source = open_source(
-            arguments.model,
-            revision=arguments.revision,
-            load_format=arguments.load_format,
-            series=faults.series,
-            environ=environ,
-        )
-        config = read_config(source)
-        length = check_config(arguments, config, environ)
-        return _serve(arguments, source, config, length, faults, bound)
+        return _serve(arguments, load_model(arguments, faults, environ), faults, bound)
     except errors.EngineError as error:
         report(error)
         return 1
@@ -103,14 +97,36 @@ def _bind(arguments: Arguments) -> socket.socket:
     return bound
 
 
-def _serve(
-    arguments: Arguments, source: Source, config: dict[str, Any], length: int, faults: Faults, bound: socket.socket
-) -> int:
-    from sandbox.engine.api import EngineServer
+def load_model(
+    arguments: Arguments, faults: Faults, environ: Mapping[str, str], *, source: Source | None = None
+) -> "Generator":
+    """Read and verify the weights.
+
+    Args:
+        arguments: Of the command line.
+        faults: What is to go wrong.
+        environ: Of the process.
+        source: Where the weights are; by default what the arguments name.
+
+    Returns:
+        A model that can answer.
+
+    Raises:
+        EngineError: What the real engine would end with.
+    """
     from sandbox.engine.generation import Generator
     from sandbox.engine.metrics import Metrics
     from sandbox.engine.text import TextModel
 
+    source = source or open_source(
+        arguments.model,
+        revision=arguments.revision,
+        load_format=arguments.load_format,
+        series=faults.series,
+        environ=environ,
+    )
+    config = read_config(source)
+    length = check_config(arguments, config, environ)
     began = time.monotonic()
     size = arguments.tensor_parallel_size
     log.core(
@@ -126,7 +142,12 @@ def _serve(
     log.core(f"Model loading took {model.total_bytes / 2**30:.4f} GiB and {time.monotonic() - began:.3f} seconds")
     names = ("another-model",) if "wrong-model-name" in faults else arguments.served_model_names
     template = _template(arguments.chat_template)
-    generator = Generator(text, names, length, template, Metrics(names[0]), faults)
+    return Generator(text, names, length, template, Metrics(names[0]), faults)
+
+
+def _serve(arguments: Arguments, generator: "Generator", faults: Faults, bound: socket.socket) -> int:
+    from sandbox.engine.api import EngineServer
+
     server = EngineServer(bound, generator, root=arguments.model, api_keys=arguments.api_keys)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -3,6 +3,7 @@
 | image | what its containers run |
 | --- | --- |
 | vLLM's (AWS deep learning containers, Neuron, CUDA, CPU) | `vllm`: the stand-in engine, or a real one that was given |
+| Ray, Triton, llama.cpp, NIM, Diffusers | their programs, as stand-ins (`sandbox.standins`) |
 | AWS CLI | `aws`: the real AWS CLI |
 | sandbox/python | `python3`: this project's Python, for what a test needs |
 
@@ -20,7 +21,7 @@ _HERE = Path(__file__).parent
 AWS_CLI = "public.ecr.aws/aws-cli/aws-cli:*"
 PYTHON = "sandbox/python:*"
 _OPENAI_ENTRYPOINT = ("vllm", "serve")
-_VLLM = (
+_VLLM: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     # pattern, release series of the command line, entry point
     ("public.ecr.aws/deep-learning-containers/vllm:0.9*", "0.9", ()),
     ("public.ecr.aws/deep-learning-containers/vllm:0.10*", "0.10", ()),
@@ -30,6 +31,24 @@ _VLLM = (
     ("vllm/vllm-openai:*", "0.32", _OPENAI_ENTRYPOINT),
     ("vllm/vllm-openai-cpu:*", "0.32", _OPENAI_ENTRYPOINT),
     ("public.ecr.aws/q9t5s3a7/vllm-cpu-release-repo:*", "0.32", _OPENAI_ENTRYPOINT),
+    ("public.ecr.aws/q9t5s3a7/vllm-arm64-cpu-release-repo:*", "0.32", _OPENAI_ENTRYPOINT),
+    ("public.ecr.aws/neuron/pytorch-inference-vllm-neuronx:0.9*", "0.9", ()),
+    ("public.ecr.aws/neuron/pytorch-inference-vllm-neuronx:*", "0.10", ()),
+    ("*/huggingface-vllm-inference-neuronx:*", "0.10", ()),
+)
+_BUILT_AROUND: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
+    # pattern, directory, entry point, release series of the engine's options
+    ("rayproject/*", "ray", (), "0.32"),
+    ("*/ray-vllm-neuron:*", "ray", (), "0.9"),
+    ("nvcr.io/nvidia/tritonserver:*", "triton", (), "0.9"),
+    ("*/triton-vllm-neuron:*", "triton", (), "0.9"),
+    ("ghcr.io/ggml-org/llama.cpp:*", "llama_cpp", ("/app/llama-server",), ""),
+    ("nvcr.io/nim/stabilityai/*", "nim", ("start-server", "--pictures"), ""),
+    ("nvcr.io/nim/black-forest-labs/*", "nim", ("start-server", "--pictures"), ""),
+    ("nvcr.io/nim/*", "nim", ("start-server",), ""),
+    ("diffusers/diffusers-pytorch-*", "diffusers", (), ""),
+    ("*/huggingface-pytorch-inference-neuronx:*", "diffusers", (), ""),
+    ("*fluent/fluent-bit:*", "fluent_bit", ("/fluent-bit/bin/fluent-bit",), ""),
 )
 _CPU_ENGINE = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
@@ -60,6 +79,9 @@ def default_images(*, vllm: Path | None = None, pull_seconds: float = 0.0) -> tu
             path = _HERE / "vllm"
             env = {**python, "SANDBOX_ENGINE_SERIES": series, "OPENBLAS_NUM_THREADS": "1"}
         images.append(ImageConfig(pattern, path, env, entrypoint=entrypoint, pull_seconds=pull_seconds))
+    for pattern, directory, entrypoint, series in _BUILT_AROUND:
+        env = {**python, "OPENBLAS_NUM_THREADS": "1", **({"SANDBOX_ENGINE_SERIES": series} if series else {})}
+        images.append(ImageConfig(pattern, _HERE / directory, env, entrypoint=entrypoint, pull_seconds=pull_seconds))
     images.append(
         ImageConfig(
             AWS_CLI,

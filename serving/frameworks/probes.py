@@ -27,9 +27,9 @@ class _Pace:
 # Loading reads at 100 MB/s at the very least (an EBS gp3 volume gives 125, S3 far more); a GPU engine then compiles
 # and captures graphs for some minutes.
 # Neuron: compiling takes as long as a model's graphs are many, not as its weights are large: AWS gives 15 minutes for
-# 8 billion parameters, reports name 40 for 60 layers; an hour and a half is the budget. Cutting the weights for the cores
-# and loading them took AWS 1,857 s and 108 s for the 810 GB of Llama 3.1 405B on NVMe (NxD Inference Weights Sharding
-# Guide): 2.4 s a GB, and twice 100 MB/s, for reading and writing, where the disk is a volume.
+# 8 billion parameters, reports name 40 for 60 layers; an hour and a half is the budget. Cutting the weights for the
+# cores and loading them took AWS 1,857 s and 108 s for the 810 GB of Llama 3.1 405B on NVMe (NxD Inference Weights
+# Sharding Guide): 2.4 s a GB. A volume may be read and written at 100 MB/s: 20 s.
 _LOAD = {
     Accelerator.GPU: _Pace(600, 10),
     Accelerator.NEURON: _Pace(5400, 20),

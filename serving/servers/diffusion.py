@@ -10,12 +10,14 @@ Optional fields of both POST routes: negative_prompt, width, height, steps, guid
 
 import argparse
 import base64
+import contextlib
 import importlib
 import io
 import json
 import math
 import pathlib
 import signal
+import socket
 import sys
 import threading
 import time
@@ -190,11 +192,62 @@ def _neuron_arguments(options: argparse.Namespace) -> dict[str, Any]:
     return {"auto_cast": "none", "torch_dtype": dtype, "tensor_parallel_size": parts}
 
 
+class Server(ThreadingHTTPServer):
+    """Answers until it is closed: then the requests in work are finished, and idle connections end."""
+
+    daemon_threads = False  # closing waits for the pictures in work
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(address, handler)
+        self._idle: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        self._ending = False
+
+    def rest(self, connection: socket.socket) -> None:
+        """A kept connection waits for its next request; at the end there is none."""
+        with self._lock:
+            self._idle.add(connection)
+            if self._ending:
+                self._end(connection)
+
+    def work(self, connection: socket.socket) -> None:
+        """A request has begun on the connection."""
+        with self._lock:
+            self._idle.discard(connection)
+
+    def stop(self) -> None:
+        """Takes no new connection, and returns when all requests are answered."""
+        self.shutdown()
+        with self._lock:
+            self._ending = True
+            for connection in self._idle:
+                self._end(connection)
+        self.server_close()
+
+    def _end(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+
 class Handler(BaseHTTPRequestHandler):
     """The routes."""
 
     protocol_version = "HTTP/1.1"
+    server: Server
     pipeline: Pipeline
+
+    def handle_one_request(self) -> None:
+        """Answers one request of a connection."""
+        self.server.rest(self.connection)
+        try:
+            super().handle_one_request()
+        finally:
+            self.server.work(self.connection)
+
+    def parse_request(self) -> bool:
+        """Reads a request whose first line is there."""
+        self.server.work(self.connection)
+        return super().parse_request()
 
     def do_GET(self) -> None:
         """Answers health, models and metrics."""
@@ -302,8 +355,7 @@ def main(arguments: list[str]) -> int:
     options = read_options(arguments)
     pipeline = Pipeline(options)
     handler = type("BoundHandler", (Handler,), {"pipeline": pipeline})
-    server = ThreadingHTTPServer((options.host, options.port), handler)
-    server.daemon_threads = False  # closing then waits for the pictures in work
+    server = Server((options.host, options.port), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(f"listening on {options.host}:{server.server_address[1]}", flush=True)
     stopped = threading.Event()
@@ -311,8 +363,7 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, lambda *_: stopped.set())
     pipeline.load()
     stopped.wait()
-    server.shutdown()
-    server.server_close()
+    server.stop()
     return 0
 
 

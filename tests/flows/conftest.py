@@ -19,10 +19,9 @@ from kube.apply import apply
 from kube.connect import from_kubeconfig
 from sandbox.hub import HubServer, serve_hub
 from sandbox.images import default_images
-from sandbox.kubernetes.cluster import Cluster as SandboxCluster
-from sandbox.kubernetes.controllers.operators import ANNOTATION, SIMULATED
+from sandbox.kubernetes.controllers.operators import simulate
 from sandbox.kubernetes.node.config import ImageConfig, NodeConfig
-from sandbox.kubernetes.resources import CRDS
+from sandbox.kubernetes.node.mountpoint import DRIVER
 from sandbox.kubernetes.server import KubernetesConfig, KubernetesServer, serve_kubernetes
 from sandbox.s3 import S3Server, serve_s3
 from sandbox.tiny_models import hub_content
@@ -92,9 +91,6 @@ def cluster_block(kubeconfig: Path, namespace: str = NAMESPACE) -> InferenceClus
     return InferenceCluster(kubeconfig=KubernetesClusterConfig.from_file(kubeconfig), namespace=namespace)
 
 
-RAY_IMAGE = ImageConfig("rayproject/*", path=Path(__file__).parents[1] / "data" / "ray_image")
-"""Ray's nodes without an engine: the head's Serve interface says that applications run, and no question is answered."""
-
 LOAD_IMAGE = ImageConfig(
     "quay.io/inference-perf/*",
     path=Path(__file__).parents[1] / "data" / "inference_perf_image",
@@ -118,15 +114,18 @@ def serve_world(home: Path, **nodes: dict[str, str]) -> Iterator[World]:
     with ExitStack() as stack:
         hub = stack.enter_context(serve_hub(hub_content(home / "models", size=300_000)))
         s3 = stack.enter_context(serve_s3())
-        keys = {"AWS_ACCESS_KEY_ID": s3.access_key, "AWS_SECRET_ACCESS_KEY": s3.secret_key}
+        given = {
+            "AWS_ACCESS_KEY_ID": s3.access_key,
+            "AWS_SECRET_ACCESS_KEY": s3.secret_key,
+            "HF_ENDPOINT": hub.url,
+        }
         machines = tuple(
-            NodeConfig(name=name.replace("_", "-"), capacity=capacity, env=keys) for name, capacity in nodes.items()
+            NodeConfig(name=name.replace("_", "-"), capacity=capacity, env=given, csi_drivers=(DRIVER,))
+            for name, capacity in nodes.items()
         )
         kubernetes = stack.enter_context(
             serve_kubernetes(
-                KubernetesConfig(
-                    state_dir=home / "kubernetes", nodes=machines, images=(*default_images(), RAY_IMAGE, LOAD_IMAGE)
-                )
+                KubernetesConfig(state_dir=home / "kubernetes", nodes=machines, images=(*default_images(), LOAD_IMAGE))
             )
         )
         with from_kubeconfig(kubernetes.kubeconfig) as cluster:
@@ -153,18 +152,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Iter
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """All servers but Prefect's, with a node for each accelerator: for what runs without flows."""
     with serve_world(tmp_path_factory.mktemp("machines"), gpu_a=GPU_CAPACITY, neuron_a=NEURON_CAPACITY) as servers:
-        servers.kubernetes.call(run_simulated_operators)
+        servers.kubernetes.call(simulate)
         yield servers
-
-
-def run_simulated_operators(cluster: SandboxCluster) -> None:
-    """Lets the definitions that the sandbox ships have their operators."""
-
-    def ask_for_operator(definition: dict[str, Any]) -> None:
-        definition["metadata"]["annotations"] = {ANNOTATION: SIMULATED}
-
-    for definition in cluster.list(CRDS):
-        cluster.update(CRDS, "", definition["metadata"]["name"], ask_for_operator, manager="test")
 
 
 @pytest.fixture

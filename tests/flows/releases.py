@@ -10,6 +10,7 @@ from typing import Any
 from kube.apply import apply_all
 from kube.connect import Cluster, from_kubeconfig
 from serving.build import build_spec
+from serving.frameworks import nim
 from serving.frameworks.labels import selector
 from serving.frameworks.workload import Manifest
 from serving.models import ModelSource, PinnedModel, StagedModel
@@ -86,11 +87,15 @@ class Trial:
         return ask(self.address, expectation_for(self.spec), self.cluster)
 
 
+def _pinned(world: World, spec: EndpointSpec) -> PinnedModel:
+    return nim.pinned(spec) if spec.framework is Framework.NIM else pin(spec.model, world.hub.access())
+
+
 @contextmanager
 def trial(world: World, spec: EndpointSpec) -> Iterator[Trial]:
     """Renders a release; in the end nothing of it is left."""
     staged = None if spec.weights is WeightsSource.HUB else staged_model(world, spec.model)
-    pinned: PinnedModel = staged.model if staged else pin(spec.model, world.hub.access())
+    pinned = staged.model if staged else _pinned(world, spec)
     release = release_of(spec, pinned, staged)
     with from_kubeconfig(world.kubernetes.kubeconfig) as cluster:
         found = Trial(world, spec, release, render(spec, staged, release), cluster)

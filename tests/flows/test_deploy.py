@@ -9,12 +9,17 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 
 from flows.deploy_model import deploy_model
+from flows.deploy_nim import deploy_nim
+from flows.parameters import WorkloadOptions
 from flows.pipeline import DeployReport
+from kube.apply import apply
 from kube.connect import from_kubeconfig
 from kube.proxy import request
 from kube.read import get, list_
 from serving.catalog import Overrides
+from serving.models import ModelSource
 from serving.record import from_manifest, record_name
+from serving.spec import NimOptions, PodOptions
 from tests.flows.conftest import NAMESPACE, World
 
 pytestmark = pytest.mark.server
@@ -113,6 +118,32 @@ def test_a_candidate_that_fails_is_explained_and_goes_while_the_old_release_serv
     assert [thing["metadata"]["labels"]["inference-flows/release"] for thing in workloads] == [old.current.id]
     with from_kubeconfig(world.kubernetes.kubeconfig) as cluster:
         assert request(cluster, "GET", NAMESPACE, "proved", "http", "/v1/models").status == 200
+
+
+def test_a_nim_becomes_a_verified_endpoint_of_what_its_image_holds(world: World) -> None:
+    """The Hub does not know its model, and nothing is staged."""
+    key = {"kind": "Secret", "metadata": {"name": "ngc-api"}, "stringData": {"NGC_API_KEY": "nvapi-marked"}}
+    with from_kubeconfig(world.kubernetes.kubeconfig, namespace=NAMESPACE) as cluster:
+        apply(cluster, {"apiVersion": "v1", **key})
+    keys = world.staged_keys()
+    state = asyncio.run(
+        deploy_nim(
+            endpoint="nim",
+            model=ModelSource(repo_id="meta/llama-3.1-8b-instruct"),
+            image="nvcr.io/nim/meta/llama-3.1-8b-instruct:1.8.3",
+            nim=NimOptions(pull_secret=""),
+            workload=WorkloadOptions(pod=PodOptions(drain_seconds=0)),
+            timeout_minutes=1,
+            return_state=True,
+            **world.target(),
+        )
+    )
+    record = report_of(state).record
+    assert record is not None
+    assert record.current.smoke is not None
+    assert record.current.smoke.answer.strip()
+    assert record.current.model.repo_id == "meta/llama-3.1-8b-instruct"
+    assert world.staged_keys() == keys
 
 
 def test_no_secret_reaches_what_prefect_keeps(world: World) -> None:

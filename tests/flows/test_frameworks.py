@@ -1,6 +1,5 @@
 """Frameworks, accelerators and weights sources: every possible cell is taken by a strict API server, some run."""
 
-from itertools import product
 from typing import Any
 
 import pytest
@@ -8,51 +7,19 @@ import pytest
 from kube.apply import apply_all
 from kube.connect import from_kubeconfig
 from kube.read import list_
-from serving.combinations import not_on
 from serving.diagnosis import Category
 from serving.errors import InputError, RolloutError
-from serving.models import PinnedModel, StagedFile, StagedModel
+from serving.models import PinnedModel
 from serving.release import release_of
 from serving.rendering import render, render_aliases, render_endpoint
-from serving.spec import Accelerator, EndpointSpec, Framework, WeightsSource
+from serving.spec import Accelerator, Framework, WeightsSource
 from tasks.kinds import KINDS, VOLUME_KINDS, kinds_of, workload_kind
 from tasks.release import point, retire, take_away
 from tasks.wait import workload_of
+from tests.flows.cells import CELLS, IMPOSSIBLE, Cell, cell_name, spec_for
 from tests.flows.conftest import NAMESPACE, World
 from tests.flows.custom_kinds import DEFINITIONS
 from tests.flows.releases import spec_of, staged_model, trial
-
-# Where the default image cannot do what the cell asks for, the nearest one that can.
-IMAGES = {
-    (Framework.NIM, Accelerator.GPU): "nvcr.io/nim/meta/llama-3.1-8b-instruct:1.8.3",
-    (Framework.RAY_VLLM, Accelerator.GPU, WeightsSource.STREAM): "rayproject/ray-llm:2.52.0-py311-cu128",
-    (Framework.VLLM, Accelerator.GPU, WeightsSource.STREAM): "vllm/vllm-openai:v0.11.0",
-    (Framework.AIBRIX, Accelerator.GPU, WeightsSource.STREAM): "vllm/vllm-openai:v0.11.0",
-    (Framework.LWS_VLLM, Accelerator.GPU, WeightsSource.STREAM): "vllm/vllm-openai:v0.18.0",
-}
-IMPOSSIBLE = {
-    # On Neuron the engine reads directories; Triton, Diffusers, NIM and llama.cpp take what their servers can load.
-    *((framework, Accelerator.NEURON, WeightsSource.STREAM) for framework in Framework),
-    *((Framework.TRITON_VLLM, accelerator, WeightsSource.STREAM) for accelerator in Accelerator),
-    *((Framework.DIFFUSERS, accelerator, WeightsSource.STREAM) for accelerator in Accelerator),
-    *(
-        (Framework.NIM, accelerator, weights)
-        for accelerator in Accelerator
-        for weights in WeightsSource
-        if weights is not WeightsSource.HUB
-    ),
-    *(
-        (Framework.LLAMA_CPP, accelerator, weights)
-        for accelerator in Accelerator
-        for weights in (WeightsSource.STREAM, WeightsSource.HUB)
-    ),
-}
-Cell = tuple[Framework, Accelerator, WeightsSource]
-CELLS: list[Cell] = [
-    (framework, accelerator, weights)
-    for framework, accelerator, weights in product(Framework, Accelerator, WeightsSource)
-    if not not_on(framework, accelerator)
-]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -62,31 +29,6 @@ def operators(machines: World) -> None:
         machines.kubernetes.install_crd(one)
 
 
-def cell_name(cell: Cell) -> str:
-    return "-".join(part.value for part in cell)
-
-
-def spec_for(cell: Cell, **fields: Any) -> EndpointSpec:
-    framework, accelerator, weights = cell
-    image = IMAGES.get(cell) or IMAGES.get((framework, accelerator)) or ""
-    if (framework, accelerator) == (Framework.TRITON_VLLM, Accelerator.NEURON):
-        image = "example.com/triton-vllm-neuron:25.06"
-    if framework is Framework.LLAMA_CPP:
-        fields |= {"llama_cpp": {"model_file": "model.gguf"}}
-    if framework is Framework.DIFFUSERS:
-        fields |= {"diffusers": {"pipeline": "stablediffusionxl", "width": 64, "height": 64, "packages": ()}}
-    if framework is Framework.LWS_VLLM:
-        fields = {"engine": {"pipeline_parallel_size": 1 if accelerator is Accelerator.NEURON else 2}} | fields
-    return spec_of(framework, accelerator, name=cell_name(cell)[:40], weights=weights, image=image, **fields)
-
-
-def for_framework(staged: StagedModel, spec: EndpointSpec) -> StagedModel:
-    """The staged model, with the file that llama.cpp reads."""
-    if spec.framework is not Framework.LLAMA_CPP:
-        return staged
-    return staged.model_copy(update={"files": (StagedFile(path="model.gguf", size=1000, sha256="0" * 64),)})
-
-
 @pytest.mark.parametrize("cell", CELLS, ids=cell_name)
 def test_a_cell_is_taken_by_a_strict_api_server_or_refused_in_one_sentence(cell: Cell, machines: World) -> None:
     if cell in IMPOSSIBLE:
@@ -94,7 +36,7 @@ def test_a_cell_is_taken_by_a_strict_api_server_or_refused_in_one_sentence(cell:
             spec_for(cell)
         return
     spec = spec_for(cell)
-    staged = None if cell[2] is WeightsSource.HUB else for_framework(staged_model(machines), spec)
+    staged = None if cell[2] is WeightsSource.HUB else staged_model(machines, spec.model)
     pinned = staged.model if staged else PinnedModel(repo_id=spec.model.repo_id, revision="main", commit="a" * 40)
     release = release_of(spec, pinned, staged)
     manifests = [*render(spec, staged, release), render_endpoint(spec, release), *render_aliases(spec, release)]
@@ -197,40 +139,6 @@ def test_volumes_of_a_namesake_in_another_namespace_stay(machines: World) -> Non
         label = f"inference-flows/endpoint={here.name}"
         left = list_(mine.cluster, "v1", "PersistentVolume", labels=label)
         assert [one["spec"]["claimRef"]["namespace"] for one in left] == ["default"]
-
-
-REAL: dict[str, tuple[Cell, dict[str, Any]]] = {
-    "vllm on gpu, streamed": ((Framework.VLLM, Accelerator.GPU, WeightsSource.STREAM), {}),
-    "vllm on neuron, synced": ((Framework.VLLM, Accelerator.NEURON, WeightsSource.SYNC), {}),
-    "aibrix on gpu, synced": ((Framework.AIBRIX, Accelerator.GPU, WeightsSource.SYNC), {}),
-    "lws on gpu, streamed to two pods": ((Framework.LWS_VLLM, Accelerator.GPU, WeightsSource.STREAM), {}),
-}
-"""Cells whose pods run in the sandbox: the stand-in engine loads the staged weights and answers."""
-
-
-@pytest.mark.parametrize("name", REAL)
-def test_a_release_comes_up_and_answers(name: str, machines: World) -> None:
-    cell, fields = REAL[name]
-    with trial(machines, spec_for(cell, **fields)) as running:
-        running.apply()
-        readiness = running.wait()
-        assert readiness.ready
-        assert readiness.wanted == 1
-        assert any(not seen.ready for seen in running.seen)
-        report = running.ask()
-        assert report.passed, report.problems
-        assert report.answer
-
-
-def test_a_ray_service_comes_up_and_is_not_taken_for_one_that_answers(machines: World) -> None:
-    """Ready by the operator's status; its head has no engine behind it, which the smoke test notices."""
-    with trial(machines, spec_for((Framework.RAY_VLLM, Accelerator.GPU, WeightsSource.STREAM))) as running:
-        running.apply()
-        assert running.wait().ready
-        assert {pod["kind"] for pod in running.manifests} >= {"RayService", "Service"}
-        report = running.ask()
-    assert not report.passed
-    assert "/-/routes" in " ".join(report.problems)
 
 
 def test_a_ray_application_that_fails_ends_the_wait_with_what_ray_says(machines: World) -> None:

@@ -1,6 +1,7 @@
 """The image server as a process: with a stand-in for the pipeline, and with a real tiny one where torch is at hand."""
 
 import base64
+import http.client
 import importlib.util
 import io
 import json
@@ -181,6 +182,18 @@ def test_a_stop_waits_for_the_picture_in_work(stand_in: dict[str, str]) -> None:
     assert running.stop() == 0
     asking.join()
     assert answers == [200]
+
+
+def test_a_stop_does_not_wait_for_clients_that_keep_their_connections(stand_in: dict[str, str]) -> None:
+    """A gateway keeps connections for minutes: with one open, a pod would only end when it is killed."""
+    running = Server(ARGUMENTS, env=stand_in)
+    running.wait_until_ready()
+    host, _, port = running.url.removeprefix("http://").partition(":")
+    kept = http.client.HTTPConnection(host, int(port), timeout=30)
+    kept.request("GET", "/health")
+    assert kept.getresponse().read()
+    assert running.stop() == 0
+    kept.close()
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_server(stand_in: dict[str, str]) -> None:

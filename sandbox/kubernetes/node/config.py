@@ -44,6 +44,7 @@ class NodeConfig:
         ready: False for a node whose kubelet does not answer.
         env: Environment that every container on the node gets beneath its own, as credentials of a node's role
             would reach it; never shown in an object or a log.
+        csi_drivers: CSI drivers that run on it: `s3.csi.aws.com`, or none.
     """
 
     name: str = "node-a"
@@ -52,6 +53,7 @@ class NodeConfig:
     taints: tuple[Mapping[str, Any], ...] = ()
     ready: bool = True
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    csi_drivers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,7 @@ class PodContext:
             ports=self.directory / "ports",
             names=self.node.names,
             node_env=self.node.config.env,
+            csi_drivers=self.node.config.csi_drivers,
         )
 
     @property

@@ -1,6 +1,7 @@
 """A container's command and environment, as a kubelet makes them of the pod's spec."""
 
 import base64
+import json
 import math
 import re
 import sys
@@ -11,7 +12,7 @@ from typing import Protocol
 
 from sandbox.kubernetes.controllers.meta import Obj
 from sandbox.kubernetes.node.config import ImageConfig
-from sandbox.kubernetes.node.mounts import Mounts
+from sandbox.kubernetes.node.mounts import MOUNTS_VARIABLE, Mounts
 from sandbox.kubernetes.node.network import PODSITE
 from sandbox.kubernetes.quantities import parse
 
@@ -49,6 +50,7 @@ class PodFacts:
         ports: Directory in which the pod's processes note the ports they listen on.
         names: File with the cluster's names and Service addresses.
         node_env: Environment that the node gives every container.
+        csi_drivers: CSI drivers that run on the node.
     """
 
     pod: Obj
@@ -58,6 +60,7 @@ class PodFacts:
     ports: Path = Path()
     names: Path = Path()
     node_env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    csi_drivers: tuple[str, ...] = ()
 
     @property
     def namespace(self) -> str:
@@ -242,6 +245,7 @@ def process_env(image: ImageConfig, given: Mapping[str, str], facts: PodFacts, m
     result["PATH"] = ":".join(dict.fromkeys([*programs, *chosen, str(Path(sys.executable).parent), *SYSTEM_PATH]))
     result["PYTHONPATH"] = ":".join(filter(None, [str(PODSITE), result.get("PYTHONPATH", "")]))
     result["SANDBOX_POD_IP"], result["SANDBOX_POD_NAMESPACE"] = facts.pod_ip, facts.namespace
+    result[MOUNTS_VARIABLE] = json.dumps({path.rstrip("/"): str(folder) for path, folder in mounts.folders.items()})
     result["SANDBOX_POD_PORTS"], result["SANDBOX_NAMES"] = str(facts.ports), str(facts.names)
     return result
 

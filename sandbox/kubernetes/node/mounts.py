@@ -2,13 +2,17 @@
 
 Every pod has a directory, every volume a folder in it. Each place in the command, the arguments and the values of
 environment variables where a mount path stands as the beginning of a path gets that folder's path instead. A path
-that a program holds in itself, or reads from a file, is not rewritten.
+that a program holds in itself, or reads from a file, is not rewritten; the sandbox's own stand-ins look such paths up
+in `MOUNTS_VARIABLE`.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+MOUNTS_VARIABLE = "SANDBOX_MOUNTS"
+"""Environment variable of every container: folder by mount path, as a JSON object."""
 
 _BEFORE = r"(?:(?<=file://)|(?<![\w./@-]))"
 _AFTER = r"(?=/|$|[^\w.@-])"

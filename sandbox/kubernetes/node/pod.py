@@ -10,8 +10,9 @@ from sandbox.kubernetes.controllers.pods import is_finished
 from sandbox.kubernetes.errors import ApiError
 from sandbox.kubernetes.node.container import ContainerRunner
 from sandbox.kubernetes.node.context import MANAGER, NodeContext, PodContext
+from sandbox.kubernetes.node.mountpoint import mount_bucket
 from sandbox.kubernetes.node.status import ContainerState, PodView, Role, pod_status, waiting
-from sandbox.kubernetes.node.volumes import VolumeError, set_up
+from sandbox.kubernetes.node.volumes import VolumeError, csi_volume, set_up
 from sandbox.kubernetes.resources import PODS
 
 log = logging.getLogger(__name__)
@@ -129,16 +130,19 @@ class PodAgent(PodContext):
         pause = FIRST_MOUNT_PAUSE
         missing = list(self.pod["spec"].get("volumes") or [])
         while not self.ending.is_set():
-            missing = [volume for volume in missing if not self._set_up(volume)]
+            missing = [volume for volume in missing if not await self._set_up(volume)]
             if not missing:
                 return True
             await self.pause(pause)
             pause = min(pause * 2, 10 * self.node.timings.sync)
         return False
 
-    def _set_up(self, volume: Obj) -> bool:
+    async def _set_up(self, volume: Obj) -> bool:
+        folder = self.directory / "volumes" / volume["name"]
         try:
-            set_up(volume, self.directory / "volumes" / volume["name"], self.facts, self.node.sources)
+            set_up(volume, folder, self.facts, self.node.sources)
+            if mounted := csi_volume(volume, self.facts, self.node.sources):
+                await asyncio.to_thread(mount_bucket, mounted, folder, self.facts.node_env)
         except VolumeError as error:
             self.warn("FailedMount", str(error))
             return False

@@ -119,6 +119,8 @@ def _claim(claim: str, facts: PodFacts, sources: VolumeSources) -> dict[str, byt
     if volume is None:
         raise VolumeError(f'persistentvolumeclaim "{claim}" not found')
     driver = (volume["spec"].get("csi") or {}).get("driver")
+    if driver in facts.csi_drivers:
+        return {}  # filled by the driver
     if driver:
         raise VolumeError(
             "kubernetes.io/csi: mounter.SetUpAt failed to get CSI client: "
@@ -126,6 +128,14 @@ def _claim(claim: str, facts: PodFacts, sources: VolumeSources) -> dict[str, byt
         )
     kinds = set(volume["spec"]) & {"hostPath", "local", "nfs", "awsElasticBlockStore"}
     raise VolumeError(_refused(next(iter(kinds), "persistent")))
+
+
+def csi_volume(volume: Obj, facts: PodFacts, sources: VolumeSources) -> Obj | None:
+    """The PersistentVolume behind a pod's volume that one of the node's CSI drivers has to mount."""
+    claim = (volume.get("persistentVolumeClaim") or {}).get("claimName")
+    found = sources.volume_of_claim(facts.namespace, claim) if claim else None
+    driver = (found["spec"].get("csi") or {}).get("driver") if found else None
+    return found if driver in facts.csi_drivers else None
 
 
 def inside(folder: Path, path: str) -> Path:

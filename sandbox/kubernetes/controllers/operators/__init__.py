@@ -28,6 +28,17 @@ OPERATORS: dict[str, Operator] = {
 """By the name of the CustomResourceDefinition."""
 
 
+def simulate(cluster: Cluster) -> None:
+    """Let every definition that is there have its operator."""
+
+    def ask(definition: dict[str, Any]) -> None:
+        definition["metadata"]["annotations"] = {ANNOTATION: SIMULATED}
+
+    for definition in cluster.list(CRDS):
+        if definition["metadata"]["name"] in OPERATORS:
+            cluster.update(CRDS, "", definition["metadata"]["name"], ask, manager="sandbox")
+
+
 async def run_operators(cluster: Cluster) -> None:
     """Run the operators that installed definitions ask for, until cancelled."""
     running: dict[str, asyncio.Task[None]] = {}

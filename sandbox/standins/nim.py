@@ -1,0 +1,95 @@
+"""A NIM's entry point: it needs a key, fetches its own profile of a model into its cache, and answers.
+
+There is no NGC here: the profile is generated into the cache, where the next start finds it.
+"""
+
+import base64
+import json
+import os
+import sys
+from pathlib import Path
+
+from sandbox.engine import log
+from sandbox.engine.api import EngineHandler, EngineServer
+from sandbox.engine.arguments import parse
+from sandbox.engine.faults import read_faults
+from sandbox.engine.serve import load_model
+from sandbox.engine.sources import DirectorySource
+from sandbox.standins.pictures import paint, png
+from sandbox.standins.running import listen, until_ended
+
+PICTURES = "--pictures"
+READY, LIVE = "/v1/health/ready", "/v1/health/live"
+_SIZE = 300_000
+
+
+class NimServer(EngineServer):
+    """A NIM's server."""
+
+    pictures = False
+
+
+class NimHandler(EngineHandler):
+    """A NIM's routes: health and metrics its own, the rest vLLM's; one for pictures has but a single other."""
+
+    def route(self, path: str, body: bytes) -> None:
+        """Answer a request."""
+        if path in (READY, LIVE):
+            return self.json(200, {"object": "health-response", "message": "Service is ready."})
+        if isinstance(self.engine, NimServer) and self.engine.pictures:
+            return self._picture(body) if path == "/v1/infer" else self.json(404, {"detail": "Not Found"})
+        if path == "/v1/metrics":
+            return self.text(200, "num_requests_running 0\nnum_requests_waiting 0\ngpu_cache_usage_perc 0\n")
+        if path in ("/health", "/ping", "/version", "/metrics"):
+            return self.json(404, {"detail": "Not Found"})
+        return super().route(path, body)
+
+    def _picture(self, body: bytes) -> None:
+        try:
+            asked = json.loads(body)
+            prompt = str(asked["prompt"])
+        except (ValueError, LookupError, TypeError):
+            return self.json(422, {"detail": "prompt: Field required"})
+        seed = int(asked.get("seed") or 0)
+        width, height = int(asked.get("width") or 1024), int(asked.get("height") or 1024)
+        pixels = paint(prompt, width=width, height=height, seed=seed)
+        artifact = {"base64": base64.b64encode(png(pixels)).decode(), "finishReason": "SUCCESS", "seed": seed}
+        return self.json(200, {"artifacts": [artifact]})
+
+
+NimServer.handler = NimHandler
+
+
+def main(argv: list[str]) -> int:
+    """Serve until SIGTERM or SIGINT.
+
+    Returns:
+        0 after a drain, 1 without a key.
+    """
+    environ = dict(os.environ)
+    if not environ.get("NGC_API_KEY"):
+        log.raw("ERROR: NGC_API_KEY is not set: the model's profile cannot be downloaded.")
+        return 1
+    name = environ.get("NIM_SERVED_MODEL_NAME") or "model"
+    profile = fetch_profile(Path(environ.get("NIM_CACHE_PATH") or "/opt/nim/.cache"))
+    series = read_faults(environ).series
+    arguments = parse(["serve", str(profile), "--served-model-name", name], series=series, environ=environ)
+    server = NimServer(
+        listen(int(environ.get("NIM_HTTP_API_PORT") or 8000)),
+        load_model(arguments, read_faults(environ), environ, source=DirectorySource(name, profile, staged=False)),
+        root=name,
+        api_keys=(),
+    )
+    server.pictures = PICTURES in argv
+    return until_ended(server)
+
+
+def fetch_profile(cache: Path) -> Path:
+    """A directory with the model."""
+    from sandbox.tiny_models import TinyModel, generate
+
+    return generate(TinyModel("nim/profile"), cache, size=_SIZE)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
