@@ -71,7 +71,7 @@ def render(spec: EndpointSpec, staged: StagedModel | None, release: Release) -> 
         service(spec, release),
         deployment(spec, staged, release, template, total),
         *disruption_budget(spec, release),
-        *scaler(spec, release),
+        *scaler(spec, release, total),
     ]
 
 

@@ -68,7 +68,7 @@ def render(spec: EndpointSpec, staged: StagedModel | None, release: Release) -> 
         service(spec, release),
         deployment(spec, staged, release, template, None),
         *disruption_budget(spec, release),
-        *scaler(spec, release),
+        *scaler(spec, release, None),
     ]
 
 

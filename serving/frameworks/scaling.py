@@ -4,6 +4,7 @@ from typing import Any
 
 from serving.frameworks.images import engine_image
 from serving.frameworks.labels import object_labels
+from serving.frameworks.probes import progress_deadline
 from serving.frameworks.workload import Manifest
 from serving.options import Autoscaling
 from serving.release import Release
@@ -16,6 +17,9 @@ _VLLM = {
     "cache-usage": "",  # by the engine's version
 }
 _LONGEST_WINDOW = 3600
+_PROOF_SECONDS = 900
+"""For smoke test and promotion of a release that may go down to zero pods."""
+
 _METRICS: dict[Framework, dict[str, str]] = {
     Framework.VLLM: _VLLM,
     Framework.AIBRIX: _VLLM,
@@ -48,14 +52,23 @@ def metrics(spec: EndpointSpec) -> dict[str, str]:
     return {name: called or engine_image(spec.image).cache_metric for name, called in found.items()}
 
 
-def scaler(spec: EndpointSpec, release: Release) -> list[Manifest]:
-    """Returns the autoscaler's manifest; none where the number of replicas is fixed."""
+def scaler(spec: EndpointSpec, release: Release, total_bytes: int | None) -> list[Manifest]:
+    """Returns the autoscaler's manifest; none where the number of replicas is fixed.
+
+    Args:
+        spec: The endpoint.
+        release: The release that it scales.
+        total_bytes: Bytes of the model; None if they are not known.
+    """
     if spec.autoscaling is None:
         return []
     make = {"hpa": _hpa, "keda": _keda, "aibrix": _aibrix}[spec.autoscaling.by]
     metric = metrics(spec).get(spec.autoscaling.metric, "")
     target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": release.name}
     api_version, kind, body = make(spec, spec.autoscaling, metric, target)
+    if spec.autoscaling.min_replicas == 0:
+        # KEDA takes away at once what nobody has asked yet: the first pod must load and be proved before.
+        body["initialCooldownPeriod"] = progress_deadline(spec, total_bytes) + _PROOF_SECONDS
     metadata = {"name": release.name, "namespace": spec.namespace, "labels": object_labels(spec, release)}
     return [{"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": body}]
 

@@ -94,7 +94,7 @@ def render(spec: EndpointSpec, staged: StagedModel | None, release: Release) -> 
         service(spec, release, DOOR),
         deployment(spec, staged, release, template, total),
         *disruption_budget(spec, release),
-        *scaler(spec, release),
+        *scaler(spec, release, total),
     ]
 
 

@@ -56,7 +56,7 @@ def render(spec: EndpointSpec, staged: StagedModel | None, release: Release) -> 
         service(spec, release, door(spec)),
         deployment(spec, staged, release, template, total, labels=labels),
         *disruption_budget(spec, release),
-        *scaler(spec, release),
+        *scaler(spec, release, total),
     ]
 
 

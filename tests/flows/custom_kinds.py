@@ -42,6 +42,7 @@ DEFINITIONS = (
             "minReplicaCount": INTEGER,
             "maxReplicaCount": INTEGER,
             "cooldownPeriod": INTEGER,
+            "initialCooldownPeriod": INTEGER,
             "advanced": OPEN,
             "triggers": OPEN_LIST,
         },

@@ -614,6 +614,11 @@ def test_an_autoscaler_owns_the_replicas(make_staged: Make) -> None:
         0,
         "sum(gateway_requests)",
     )
+    # KEDA would take the first pod away before it has loaded: nobody asks a candidate.
+    check(zero)
+    first = one(scaled(), "Deployment")["spec"]["progressDeadlineSeconds"]
+    assert zero["spec"]["initialCooldownPeriod"] > first
+    assert "initialCooldownPeriod" not in keda["spec"]
     # Between one pod and many KEDA leaves the work to an HPA of its own, which has the quiet time from here.
     behavior = keda["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     assert behavior == scaler["spec"]["behavior"] == {"scaleDown": {"stabilizationWindowSeconds": 300}}
