@@ -56,7 +56,7 @@ def read(path: Path) -> tuple[dict[str, str | int], dict[str, Tensor]]:
     try:
         return _read(content)
     except (struct.error, IndexError, UnicodeDecodeError) as error:
-        raise NotGguf(f"tensor data is not within the file bounds, model is corrupted or incomplete: {error}") from None
+        raise NotGguf(f"the header is corrupted or incomplete: {error}") from None
 
 
 def _read(content: bytes) -> tuple[dict[str, str | int], dict[str, Tensor]]:
@@ -75,10 +75,9 @@ def _read(content: bytes) -> tuple[dict[str, str | int], dict[str, Tensor]]:
     tensors: dict[str, Tensor] = {}
     for name, dims, offset in places:
         size = int(np.prod(dims))
-        found = np.frombuffer(content, np.float16, size, start + offset) if size * 2 <= len(content) else np.empty(0)
-        if found.size != size:
-            raise NotGguf(f"tensor '{name}' data is not within the file bounds")
-        tensors[name] = found.astype(np.float16, copy=False).reshape(dims[::-1])
+        if start + offset + 2 * size > len(content):
+            raise NotGguf(f"tensor '{name}' data is not within the file bounds, model is corrupted or incomplete")
+        tensors[name] = np.frombuffer(content, np.float16, size, start + offset).reshape(dims[::-1])
     return metadata, tensors
 
 

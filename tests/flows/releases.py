@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from kube.apply import apply_all
+from kube.apply import Applied, apply_all
 from kube.connect import Cluster, from_kubeconfig
 from serving.build import build_spec
 from serving.frameworks import nim
@@ -62,9 +62,9 @@ class Trial:
     cluster: Cluster
     seen: list[Readiness] = field(default_factory=list)
 
-    def apply(self) -> None:
+    def apply(self) -> list[Applied]:
         """Applies what was rendered."""
-        apply_all(self.cluster, self.manifests)
+        return apply_all(self.cluster, self.manifests)
 
     def wait(self, timeout_seconds: float = 60.0) -> Readiness:
         """Waits as a deploy does."""

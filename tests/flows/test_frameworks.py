@@ -1,25 +1,20 @@
-"""Frameworks, accelerators and weights sources: every possible cell is taken by a strict API server, some run."""
+"""Releases of every framework replaced and taken away: nothing is left, nothing of others goes; what fails is said."""
 
 from typing import Any
 
 import pytest
 
-from kube.apply import apply_all
-from kube.connect import from_kubeconfig
 from kube.read import list_
 from serving.diagnosis import Category
-from serving.errors import InputError, RolloutError
-from serving.models import PinnedModel
-from serving.release import release_of
-from serving.rendering import render, render_aliases, render_endpoint
+from serving.errors import RolloutError
 from serving.spec import Accelerator, Framework, WeightsSource
-from tasks.kinds import KINDS, VOLUME_KINDS, kinds_of, workload_kind
+from tasks.kinds import KINDS, VOLUME_KINDS
 from tasks.release import point, retire, take_away
 from tasks.wait import workload_of
-from tests.flows.cells import CELLS, IMPOSSIBLE, Cell, cell_name, spec_for
+from tests.flows.cells import Cell, spec_for
 from tests.flows.conftest import NAMESPACE, World
 from tests.flows.custom_kinds import DEFINITIONS
-from tests.flows.releases import spec_of, staged_model, trial
+from tests.flows.releases import spec_of, trial
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -27,28 +22,6 @@ def operators(machines: World) -> None:
     """Definitions of the operators' kinds."""
     for one in DEFINITIONS:
         machines.kubernetes.install_crd(one)
-
-
-@pytest.mark.parametrize("cell", CELLS, ids=cell_name)
-def test_a_cell_is_taken_by_a_strict_api_server_or_refused_in_one_sentence(cell: Cell, machines: World) -> None:
-    if cell in IMPOSSIBLE:
-        with pytest.raises(InputError, match=f"weights={cell[2].value} does not work"):
-            spec_for(cell)
-        return
-    spec = spec_for(cell)
-    staged = None if cell[2] is WeightsSource.HUB else staged_model(machines, spec.model)
-    pinned = staged.model if staged else PinnedModel(repo_id=spec.model.repo_id, revision="main", commit="a" * 40)
-    release = release_of(spec, pinned, staged)
-    manifests = [*render(spec, staged, release), render_endpoint(spec, release), *render_aliases(spec, release)]
-    kinds = {(one["apiVersion"], one["kind"]) for one in manifests}
-    assert workload_kind(spec) in kinds
-    assert kinds <= set(kinds_of(spec)) <= {*KINDS, *VOLUME_KINDS}
-    with from_kubeconfig(machines.kubernetes.kubeconfig) as cluster:
-        applied = apply_all(cluster, manifests, dry_run=True)
-        assert len(applied) == len(manifests)
-        assert not [warning for one in applied for warning in one.warnings]
-        for api_version, kind in kinds:
-            assert not list_(cluster, api_version, kind, NAMESPACE, labels=f"inference-flows/endpoint={spec.name}")
 
 
 VARIANTS: dict[str, tuple[Cell, dict[str, Any], str]] = {

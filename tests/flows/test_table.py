@@ -14,6 +14,7 @@ from kube.connect import from_kubeconfig
 from kube.delete import delete
 from serving.spec import Accelerator, Framework, WeightsSource
 from serving.table import cells
+from tasks.kinds import KINDS, VOLUME_KINDS, kinds_of, workload_kind
 from tests.flows.cells import POSSIBLE, Cell, cell_name, spec_for
 from tests.flows.conftest import NAMESPACE, World
 from tests.flows.releases import staged_model, trial
@@ -52,8 +53,12 @@ def key(machines: World) -> Iterator[None]:
 
 
 def comes_up_and_answers(cell: Cell, machines: World) -> None:
-    with trial(machines, spec_for(cell)) as running:
-        running.apply()
+    spec = spec_for(cell)
+    with trial(machines, spec) as running:
+        kinds = {(one["apiVersion"], one["kind"]) for one in running.manifests}
+        assert workload_kind(spec) in kinds
+        assert kinds <= set(kinds_of(spec)) <= {*KINDS, *VOLUME_KINDS}
+        assert not [warning for one in running.apply() for warning in one.warnings]
         readiness = running.wait(timeout_seconds=120)
         assert readiness.ready
         assert readiness.wanted == 1
