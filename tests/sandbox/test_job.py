@@ -61,6 +61,7 @@ def shown_text(report: SandboxReport, *, width: int = 60) -> str:
         (RunOptions("qwen3-1.7b-vlm"), "did you mean qwen3-1.7b-vllm"),
         (RunOptions(PRESET, vllm=Path("/nowhere/vllm")), "--vllm /nowhere/vllm is no program"),
         (RunOptions(PRESET, vllm=PROJECT / "README.md"), "is no program"),
+        (RunOptions("qwen3-1.7b-triton", vllm=PROJECT / "README.md"), "qwen3-1.7b-triton is for triton-vllm"),
         (RunOptions(PRESET, store="models"), "Write s3://bucket/prefix"),
         (RunOptions(PRESET, store="s3://"), "Write s3://bucket/prefix"),
         (RunOptions(PRESET, hub="huggingface.co"), "no web address"),
