@@ -58,9 +58,10 @@ def _of_pod(readiness: Readiness, pod: Object, snapshot: Snapshot) -> Readiness 
         )
     if readiness.phase is Phase.PULLING:
         events = [event for event in snapshot.events_of("Pod", name) if event.get("reason") in ("Pulling", "Pulled")]
-        pulling = bool(events) and events[-1].get("reason") == "Pulling"
-        message = f"{name}: {one_line(str(events[-1].get('message')))[:1].lower()}{str(events[-1].get('message'))[1:]}"
-        return replace(readiness, message=message) if pulling else None
+        if not events or events[-1].get("reason") != "Pulling":
+            return None  # its volumes are being mounted, or the image is there
+        said = str(events[-1].get("message"))
+        return replace(readiness, message=f"{name}: {one_line(said)[:1].lower()}{said[1:]}")
     container = _working(pod)
     if container is None:
         return None

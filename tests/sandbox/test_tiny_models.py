@@ -95,7 +95,7 @@ def test_chat_templates(content: HubContent) -> None:
 
 
 def test_repositories_of_the_catalogue(content: HubContent) -> None:
-    assert {*MODELS, *tiny_diffusers.MODELS, "sandbox/private"} == set(content.repo_ids)
+    assert {*MODELS, *tiny_models.GGUF, *tiny_diffusers.MODELS, "sandbox/private"} == set(content.repo_ids)
     for repo_id in content.repo_ids:
         repository = content[repo_id]
         first, head = repository.resolve("v1"), repository.resolve("main")

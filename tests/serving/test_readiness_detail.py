@@ -53,6 +53,8 @@ def test_an_image_that_is_being_pulled_is_named() -> None:
     pod["status"]["containerStatuses"][0] |= {"ready": False, "state": {"waiting": {"reason": "ContainerCreating"}}}
     for condition in pod["status"]["conditions"]:
         condition["status"] = "False" if condition["type"] == "Ready" else condition["status"]
+    silent = scenes.without_events(entry, "Pulling")
+    assert told(silent).message == pod_phase(pod_of(silent))[1]  # its volumes are being mounted: no word of the image
     event(entry, "Pulling", 'Pulling image "vllm/vllm-openai:v0.11.0"', type="Normal")
     assert 'pulling image "vllm/vllm-openai:v0.11.0"' in told(entry).message
 
