@@ -28,6 +28,9 @@ LOG_LINES = 200
 QUIET_SECONDS = 2.0
 """How often a workload is looked at while it does not change: time alone may tell that nobody looks after it."""
 
+LONGEST_PAUSE = 60.0
+"""Between two looks into the same suspicion."""
+
 LISTENED_PODS, LISTENED_LINES = 2, 40
 """Logs that are read for progress."""
 
@@ -147,7 +150,7 @@ def wait_for_rollout(
     targets = watch_targets(cluster, workload, labels)
     unsynced = len(targets)
     last: Readiness | None = None
-    looked_into: Diagnosis | None = None
+    looks = _Looks()
     autoscaler = adds_nodes(cluster)
     with closing(watch(cluster, targets, deadline=deadline, stop=stop, quiet_seconds=QUIET_SECONDS)) as changes:
         for event in changes:
@@ -167,14 +170,31 @@ def wait_for_rollout(
             if readiness.ready:
                 return readiness
             suspected = diagnose(seen)
-            if suspected is not None and (suspected.final or (suspected.wants and suspected != looked_into)):
-                looked_into = suspected
+            if suspected is not None and looks.worth(suspected):
                 confirmed = _confirmed(cluster, metadata["namespace"], observed)
                 if confirmed is not None and confirmed.final:
                     raise RolloutError(f"{_named(workload)} cannot become ready.", confirmed)
     if stop.is_set():
         raise RolloutError(f"Waiting for {_named(workload)} was ended.")
     raise _too_late(cluster, workload, observed, last, timeout_seconds)
+
+
+@dataclass
+class _Looks:
+    """When a suspicion is looked into: at once, then more and more seldom: a log may be there a little later."""
+
+    into: Diagnosis | None = None
+    pause: float = QUIET_SECONDS
+    again: float = 0.0
+
+    def worth(self, suspected: Diagnosis) -> bool:
+        """Whether to read now what would settle it."""
+        known, now = suspected == self.into, time.monotonic()
+        if not suspected.final and (not suspected.wants or (known and now < self.again)):
+            return False
+        self.pause = min(LONGEST_PAUSE, 2 * self.pause) if known else QUIET_SECONDS
+        self.into, self.again = suspected, now + self.pause
+        return True
 
 
 def _listen(cluster: Cluster, namespace: str, observed: Observed, readiness: Readiness) -> None:

@@ -151,4 +151,5 @@ def _init(container: Container, facts: Evidence, log: str, reading: signatures.R
         (facts, Evidence(f"{container_name(container)} log", tail(log) or "(empty)")),
         (f"Read its last lines: {logs_command(container)}",),
         final=container.failures >= CRASHES_UNTIL_FINAL,
+        wants=() if log else ("logs",),
     )
