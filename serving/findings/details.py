@@ -76,4 +76,7 @@ def _secret(container: Container) -> str:
         reference = (entry.get("valueFrom") or {}).get("secretKeyRef") or {}
         if entry.get("name") in TOKEN_VARIABLES and reference.get("name"):
             return f"Secret {reference['name']}, key {reference.get('key', 'token')}"
-    return "Secret hf-token, key token"
+    names = {entry.get("name") for entry in container.spec.get("env") or ()}
+    if container.spec.get("envFrom") or not names.isdisjoint(TOKEN_VARIABLES):
+        return "Secret hf-token, key token"
+    return f"Secret hf-token, key token, and let container {container.name} have it (it has no env HF_TOKEN)"

@@ -48,7 +48,7 @@ MEMORY: tuple[Signature, ...] = (
         Category.HOST_MEMORY,
         "shared-memory",
         r"(?:/dev/shm|shared memory).*(?:No space left|insufficient|not enough)|"
-        r"unable to (?:open|allocate|mmap) shared|Bus error.*shared memory|insufficient shared memory",
+        r"unable to (?:open|allocate|mmap) shared|\bBus error\b|\bSIGBUS\b|insufficient shared memory",
         "The pod's shared memory (/dev/shm) is too small.",
         "Raise shared_memory.",
     ),

@@ -290,6 +290,8 @@ def test_the_secret_that_the_pod_reads_is_the_one_to_mend() -> None:
     container = {"env": [{"name": "HF_TOKEN", "valueFrom": reference}]}
     entry = scenes.crashing("GatedRepoError: 403 Client Error.", container=container)
     found(entry, "model-access/gated", named="Secret my-hub, key value")
+    without = scenes.crashing("GatedRepoError: 401 Client Error.", container={"env": []})
+    found(without, "model-access/gated", named="container vllm have it (it has no env HF_TOKEN)")
 
 
 STORES = {

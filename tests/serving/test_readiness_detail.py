@@ -1,6 +1,7 @@
 """How far a workload is: the bytes of its weights, its shards, its image, and what the node autoscaler says."""
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from serving.readiness import Phase, Readiness, pod_phase
 from serving.readiness.detail import to_read, with_details
 from serving.snapshot import Snapshot
 from tests.serving import scene_variants as scenes
+from tests.serving.conftest import DATA
 from tests.serving.scene_variants import LATE, Entry, event, last, pod_of
 
 
@@ -73,3 +75,15 @@ def test_what_the_node_autoscaler_says_is_shown_while_a_pod_is_pending(
     found = told(event(last("02"), reason, message, source=component, when=LATE))
     assert found.phase is Phase.PENDING_NODE
     assert f"Node autoscaler: {message}" in found.message
+
+
+def test_details_never_fail_whatever_is_there_and_whatever_is_left_out() -> None:
+    """They are an extra: of every moment of every recorded scene, in every phase, with parts of it unread."""
+    for path in sorted((DATA / "scenes").glob("*.json")):
+        for entry in json.loads(path.read_text())["timeline"]:
+            for left_out in ("", "events", "logs", "pods"):
+                seen = Snapshot.read({key: value for key, value in entry.items() if key != left_out})
+                for phase in Phase:
+                    plain = Readiness(False, phase, 0, 1, "as it was")
+                    list(to_read(plain, seen.pods))
+                    assert with_details(plain, seen).message
