@@ -100,7 +100,12 @@ def _dask(move: Callable[[WorkItem], ItemOutcome], address: str, count: int) -> 
             client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
         else:
             # A nanny watches each process, so that one that dies is replaced.
-            client = Client(n_workers=count or os.cpu_count(), threads_per_worker=1, dashboard_address=":0")
+            client = Client(
+                n_workers=count or os.cpu_count(),
+                threads_per_worker=1,
+                dashboard_address="127.0.0.1:0",
+                set_as_default=False,
+            )
     except (OSError, ValueError) as error:
         raise _unreachable("Dask scheduler", address, error) from None
     try:

@@ -41,7 +41,7 @@ def test_a_runner_that_fits_no_cluster_is_refused_before_anything(world: World) 
 @pytest.mark.long
 def test_a_dask_cluster_stages_as_threads_do(world: World) -> None:
     plain = staged(world, "threads")
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
         spread = staged(
             world, "dask", transfer=TransferOptions(runner=Runner.DASK, address=cluster.scheduler_address, memory=8)
         )

@@ -17,8 +17,8 @@ from staging.worker import ItemOutcome, WorkItem, execute
 from tests.staging.conftest import MIB, QUICK, Place, noise
 
 LARGE = {
-    "a.safetensors": noise(26 * MIB + 3, 31),
-    "b.safetensors": noise(17 * MIB, 32),
+    "a.safetensors": noise(17 * MIB + 3, 31),
+    "b.safetensors": noise(9 * MIB, 32),
     "config.json": b"{}",
     "small.safetensors": noise(100_000, 33),
 }
@@ -69,7 +69,7 @@ def test_the_digest_passes_from_item_to_item(large: Place, monkeypatch: pytest.M
         return _now(pickle.loads(pickle.dumps(item)))
 
     check(large, stage(plan(large.pin("org/large"), large.hub, large.store), submit=submit).staged.prefix)
-    assert len(items) == 4 + 3
+    assert len(items) == 3 + 2
 
 
 def test_a_lost_worker_and_expired_addresses_cost_one_item(large: Place) -> None:

@@ -27,7 +27,7 @@ LARGE = {
 def cluster() -> Iterator[LocalCluster]:
     """Two worker processes, whose environment has no credentials."""
     kept = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(("AWS_", "HF_"))}
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as started:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as started:
         os.environ.update(kept)
         yield started
 
