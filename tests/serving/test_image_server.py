@@ -260,36 +260,18 @@ def test_an_image_without_the_library_says_what_to_do(tmp_path: Path) -> None:
     assert "Name what it lacks in diffusers.packages" in output
 
 
-PACKAGES = ("torch==2.13.0+cpu", "diffusers==0.42.1", "transformers==5.24.0", "pillow")
-"""CPU builds: what GPU builds bring along would take longer to install than all other tests take."""
-
-INSTALL_SECONDS = 150
-
-
 @pytest.fixture(scope="module")
-def real_python(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A Python that has torch and diffusers: named in DIFFUSERS_PYTHON, this one, or a new one if that is quick."""
+def real_python() -> str:
+    """A Python that has torch and diffusers: named in DIFFUSERS_PYTHON, or this one.
+
+    None is installed for the test: that is a gigabyte, and torch's CPU build is not to be had everywhere.
+    """
     named = os.environ.get("DIFFUSERS_PYTHON", "")
     if named:
         return named
-    if all(importlib.util.find_spec(name) for name in ("torch", "diffusers", "transformers")):
-        return sys.executable
-    home = tmp_path_factory.mktemp("diffusers")
-    python = home / "bin" / "python"
-    base = Path(sys.base_prefix) / "bin" / "python3"
-    commands = (
-        [str(base), "-m", "venv", str(home)],
-        [str(python), "-m", "pip", "install", "--quiet", "--only-binary", ":all:", *PACKAGES],
-    )
-    for command in commands:
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            pytest.skip(f"no Python with torch and diffusers, and none within {INSTALL_SECONDS} s: {error}")
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no reason"])[-1]
-            pytest.skip(f"no Python with torch and diffusers (DIFFUSERS_PYTHON may name one): {last}")
-    return str(python)
+    if not all(importlib.util.find_spec(name) for name in ("torch", "diffusers", "transformers")):
+        pytest.skip("torch and diffusers are not installed here; name a Python that has them in DIFFUSERS_PYTHON")
+    return sys.executable
 
 
 TINY = """
@@ -322,12 +304,12 @@ TINY = """
 def test_a_real_tiny_pipeline_makes_a_picture_that_its_seed_repeats(tmp_path: Path, real_python: str) -> None:
     model = tmp_path / "tiny"
     made = subprocess.run(
-        [real_python, "-c", textwrap.dedent(TINY), str(model)], capture_output=True, text=True, timeout=110, check=False
+        [real_python, "-c", textwrap.dedent(TINY), str(model)], capture_output=True, text=True, timeout=250, check=False
     )
     assert made.returncode == 0, made.stderr[-2000:]
     options = ["--model", str(model), "--device", "cpu", "--width", "64", "--height", "64", "--steps", "2"]
     running = Server(options, python=real_python, env={"HF_HUB_OFFLINE": "1"})
-    running.wait_until_ready()
+    running.wait_until_ready(240)
     wanted = {"prompt": "a fox", "seed": 7}
     status, kind, first = running.ask("/v1/generations", wanted)
     assert (status, kind) == (200, "image/png"), first
