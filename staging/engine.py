@@ -209,10 +209,15 @@ def _transfer(work: Work, run: Run, keeper: Keeper, spreader: Spreader | None, o
     if spreader is None:
         drive(work, run, partial(_check, options), options.progress)
         return work.finished
+
+    def tell() -> None:
+        _check(options)  # the local part may long be done
+        options.progress(run.tally.now())
+
     with ThreadPoolExecutor(1) as aside:
         local = aside.submit(drive, work, run, partial(_check, options), lambda _: None)
         try:
-            spreader.run(keeper, lambda: options.progress(run.tally.now()))
+            spreader.run(keeper, tell)
         except BaseException as error:
             work.fail(error)
             raise

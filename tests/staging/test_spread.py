@@ -106,6 +106,24 @@ def test_workers_that_all_die_end_the_run_and_the_next_continues(large: Place) -
     check(large, result.staged.prefix)
 
 
+def test_a_run_is_cancelled_while_only_workers_have_work(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("staging.spread.PARTS_PER_ITEM", 1)
+    place.hub_server.content.commit("org/one", {"a.safetensors": LARGE["a.safetensors"]})
+    cancel = threading.Event()
+    items: list[WorkItem] = []
+
+    def submit(item: WorkItem) -> Future[ItemOutcome]:
+        items.append(item)
+        cancel.set()
+        return _now(item)
+
+    with pytest.raises(StagingError) as raised:
+        stage(plan(place.pin("org/one"), place.hub, place.store), submit=submit, cancel=cancel)
+    assert raised.value.code == "staging.cancelled"
+    assert len(items) == 1
+    assert not any(key.endswith(("a.safetensors", MANIFEST_NAME)) for key in place.objects())
+
+
 def test_bits_flipped_once_on_the_way_to_a_worker_are_repaired(large: Place) -> None:
     large.hub_server.file_faults.add(FlipBit(at=5), path="*/a.safetensors")
     check(large, stage(plan(large.pin("org/large"), large.hub, large.store), submit=_now).staged.prefix)
