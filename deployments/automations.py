@@ -15,7 +15,7 @@ from deployments.declared import TAG
 from deployments.notifiers import Notifier
 from deployments.outcomes import Done, Outcome
 from deployments.pools import HEARTBEAT_SECONDS
-from serving.catalog import Preset
+from serving.catalog import Preset, load_presets
 from serving.events import ModelStaged
 
 PREFIX = "inference: "
@@ -88,10 +88,15 @@ def dead_runs_crashed(silent_seconds: int = SILENT_SECONDS) -> AutomationCore:
     )
 
 
+def staged_name(preset: Preset) -> str:
+    """Name of the automation that deploys a preset when its model was staged."""
+    return f"{PREFIX}deploy {preset.name} when {preset.model} was staged"
+
+
 def staged_deployed(preset: Preset, deployment_id: UUID) -> AutomationCore:
     """Deploys a preset when `stage-model` has staged its model."""
     return AutomationCore(
-        name=f"{PREFIX}deploy {preset.name} when {preset.model} was staged",
+        name=staged_name(preset),
         description=f"Event {ModelStaged.name} of the flow stage-model.",
         trigger=EventTrigger(
             expect={ModelStaged.name},
@@ -144,6 +149,29 @@ async def wanted_automations(
         deployment = await client.read_deployment_by_name(f"deploy-model/{preset.name}")
         found.append(staged_deployed(preset, deployment.id))
     return found
+
+
+async def undeclared_automations(client: PrefectClient, wanted: Sequence[AutomationCore]) -> list[Automation]:
+    """Automations of ours that nothing declares any more: of an earlier version, or for a notifier that is gone.
+
+    Ours are those whose name begins with `PREFIX`. One that deploys a preset of the catalogue when its model was staged
+    was asked for by a person, and counts as declared whether it is asked for again or not.
+
+    Args:
+        client: Prefect's client.
+        wanted: All that are to be there.
+    """
+    declared = {one.name for one in wanted} | {staged_name(preset) for preset in load_presets().values()}
+    found = await client.read_automations()
+    return [one for one in found if one.name.startswith(PREFIX) and one.name not in declared]
+
+
+async def sweep_automations(client: PrefectClient, wanted: Sequence[AutomationCore]) -> list[Done]:
+    """Removes the automations of ours that nothing declares any more."""
+    found = await undeclared_automations(client, wanted)
+    for one in found:
+        await client.delete_automation(one.id)
+    return [Done("automation", one.name, Outcome.REMOVED, "no longer declared") for one in found]
 
 
 async def ensure_automations(client: PrefectClient, wanted: Sequence[AutomationCore]) -> list[Done]:

@@ -1,7 +1,8 @@
 """One command that sets a Prefect server up for the flows: `python -m deployments.bootstrap`.
 
 Blocks, work pool, concurrency limit, deployments, notifications and automations: what is missing is created, what is
-out of date is renewed, what a person changed on purpose stays. It says what it did, and does nothing a second time.
+out of date is renewed, what a person changed on purpose stays; automations of ours (their names begin with
+"inference: ") that nothing declares any more are removed. It says what it did, and does nothing a second time.
 
 PREFECT_API_URL says which server. Secrets come from the environment (HF_TOKEN, SLACK_WEBHOOK_URL, SENDGRID_API_KEY,
 NOTIFY_WEBHOOK_URL, AWS keys with --save-aws-keys) or are asked for unseen; they are never printed.
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from prefect.client.orchestration import PrefectClient, get_client
 
-from deployments.automations import ensure_automations, wanted_automations
+from deployments.automations import ensure_automations, sweep_automations, wanted_automations
 from deployments.limits import ensure_limits
 from deployments.notifiers import ensure_notifiers, find_notifiers
 from deployments.outcomes import Done, Outcome
@@ -87,7 +88,8 @@ async def bootstrap(plan: Plan, say: Callable[[Done], None]) -> list[Done]:
 
 async def _automations(client: PrefectClient, plan: Plan) -> list[Done]:
     notifiers = await find_notifiers(client)
-    done = await ensure_automations(client, await wanted_automations(client, notifiers, plan.deploy_staged))
+    wanted = await wanted_automations(client, notifiers, plan.deploy_staged)
+    done = [*await ensure_automations(client, wanted), *await sweep_automations(client, wanted)]
     if not notifiers:
         how = "set SLACK_WEBHOOK_URL, NOTIFY_WEBHOOK_URL or SENDGRID_API_KEY to be told of failures"
         done.append(Done("automation", "notifications", Outcome.SKIPPED, how))
@@ -113,14 +115,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def summary(done: Sequence[Done], pool: Pool) -> str:
     """One line of what happened, and what to do next."""
-    changed = [one for one in done if one.outcome in (Outcome.CREATED, Outcome.UPDATED)]
+    changed = [one for one in done if one.outcome in (Outcome.CREATED, Outcome.UPDATED, Outcome.REMOVED)]
     unchanged = sum(one.outcome is Outcome.UNCHANGED for one in done)
     if not changed:
         return f"\nNothing to do: {unchanged} things are as they should be."
     start = f"prefect worker start --pool {pool.name}" if pool.type == "process" else "the worker (docs/eks.md)"
-    return (
-        f"\n{len(changed)} created or updated, {unchanged} unchanged. Next: {start}, then python -m deployments.doctor"
-    )
+    return f"\n{len(changed)} changed, {unchanged} unchanged. Next: {start}, then python -m deployments.doctor"
 
 
 def _say(one: Done) -> None:

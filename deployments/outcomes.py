@@ -11,6 +11,7 @@ class Outcome(StrEnum):
     UPDATED = "updated"
     UNCHANGED = "unchanged"
     KEPT = "kept"  # differs from what was asked for, and was left as it is
+    REMOVED = "removed"
     SKIPPED = "skipped"
 
 

@@ -9,29 +9,35 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Completed, Failed, Running
 
+from deployments import hub_webhook
 from deployments.automations import (
-    REPO_UPDATED,
+    PREFIX,
     dead_runs_crashed,
     differences,
     ensure_automations,
     failure_told,
     find_automation,
     staged_deployed,
+    staged_name,
+    sweep_automations,
     updates_followed,
 )
 from deployments.notifiers import Notifier, webhook
+from deployments.outcomes import Done, Outcome
 from deployments.pools import PodSettings, ensure_pool
 from deployments.prefect_yaml import PROCESS
 from deployments.register import read, register
 from serving.catalog import get_preset
 from serving.events import ModelStaged
 from tests.deployments.receiver import Receiver, serve_receiver
+from tests.deployments.test_hub_webhook import PUSHED, SECRET
 
 pytestmark = pytest.mark.server
 
@@ -133,13 +139,40 @@ def test_a_failure_is_told_with_its_cause_and_fix(receiver: Receiver) -> None:
     assert str(run) in told["body"]
 
 
-def test_a_change_on_the_hub_starts_a_refresh_of_that_repository(receiver: Receiver, prefect_server: str) -> None:
-    repo_id = "org/changed"
-    resource = {"prefect.resource.id": f"huggingface.repo.{repo_id}", "prefect.resource.name": repo_id}
-    event = {"event": REPO_UPDATED, "resource": resource, "payload": {"repo_id": repo_id}}
-    post_event(event, prefect_server)
-    run = wait_for_run("refresh-models/refresh-models", repo_id=repo_id)
+def test_a_call_of_the_hub_starts_a_refresh_of_that_repository(receiver: Receiver) -> None:
+    async def call() -> None:
+        transport = httpx.ASGITransport(app=hub_webhook.receiver(SECRET))
+        async with httpx.AsyncClient(transport=transport, base_url="http://webhook") as hub:
+            answer = await hub.post(hub_webhook.PATH, json=PUSHED, headers={"X-Webhook-Secret": SECRET})
+        assert answer.status_code == 202, answer.text
+
+    asyncio.run(call())
+    run = wait_for_run("refresh-models/refresh-models", repo_id=PUSHED["repo"]["name"])
     assert run.parameters["cluster"] == {"$ref": {"block_document_slug": "inference-cluster/default"}}
+
+
+def test_automations_that_nothing_declares_are_swept_and_only_ours(receiver: Receiver) -> None:
+    preset = get_preset(PRESET)
+
+    async def sweep(client: PrefectClient) -> tuple[list[Done], set[str]]:
+        refresh = await client.read_deployment_by_name("refresh-models/refresh-models")
+        there = updates_followed(refresh.id)
+        names = [there.name, f"{PREFIX}of an earlier version", staged_name(preset), "ours too? no"]
+        for name in names:
+            await ensure_automations(client, [there.model_copy(update={"name": name})])
+        # Those of the other tests stay out of it.
+        wanted = [there, *[one for one in await client.read_automations() if one.name.endswith(" (test)")]]
+        swept = await sweep_automations(client, wanted)
+        left = {one.name for one in await client.read_automations()}
+        for name in left & set(names):
+            found = await find_automation(client, name)
+            assert found is not None
+            await client.delete_automation(found.id)
+        return swept, left
+
+    swept, left = ask(sweep)
+    assert [(one.name, one.outcome) for one in swept] == [(f"{PREFIX}of an earlier version", Outcome.REMOVED)]
+    assert {staged_name(preset), "ours too? no"} <= left
 
 
 def test_a_staged_model_is_deployed(receiver: Receiver, prefect_server: str) -> None:
