@@ -1,10 +1,14 @@
 """The doctor's look at Prefect's side."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.filters import WorkerFilter
+from prefect.client.schemas.filters import FlowRunFilter, WorkerFilter
+from prefect.client.schemas.objects import DeploymentSchedule
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 from pydantic import ValidationError
 
@@ -12,7 +16,7 @@ from blocks.cluster import InferenceCluster
 from blocks.hub import HuggingFaceHub
 from blocks.store import ModelStore
 from deployments.automations import differences as automation_differences
-from deployments.automations import find_automation, wanted_automations
+from deployments.automations import find_automation, undeclared_automations, wanted_automations
 from deployments.declared import BLOCK_NAME
 from deployments.findings import Check, failed, ok, warning
 from deployments.notifiers import find_notifiers
@@ -22,6 +26,12 @@ from deployments.register import differences, existing, load, read
 from tasks.limits import STAGING_LIMIT
 
 BOOTSTRAP = "python -m deployments.bootstrap"
+
+_RUNS = 200
+"""Planned runs that are looked at: Prefect answers with no more at a time."""
+
+_SCHEDULER_TAKES = timedelta(minutes=3)
+"""Its loop has 60 seconds."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +134,32 @@ async def _deployments(client: PrefectClient, pool: Pool) -> list[Check]:
     if paused:
         fix = "Resume them in the UI, or the runs stay scheduled."
         checks.append(warning("deployments", f"{len(paused)} are paused: {_some(paused)}.", fix))
-    return checks or [ok("deployments", f"All {len(wanted)} are registered and up to date.")]
+    checks = checks or [ok("deployments", f"All {len(wanted)} are registered and up to date.")]
+    return [*checks, *await _schedules(client, there)]
+
+
+async def _schedules(client: PrefectClient, there: Mapping[str, DeploymentResponse]) -> list[Check]:
+    """Looks whether the server's scheduler does its work: it plans the runs of a schedule within a minute or so."""
+    active = {name: one for name, one in there.items() if not one.paused and any(plan.active for plan in one.schedules)}
+    if not active:
+        how = "Switch refresh-models and check-endpoints on in the UI if wanted (docs/operations.md)."
+        return [warning("schedules", "None is on: nothing is refreshed or checked by itself.", how)]
+    on = {one.id: name for name, one in active.items() if any(plan.active and _settled(plan) for plan in one.schedules)}
+    chosen = FlowRunFilter.model_validate(
+        {"deployment_id": {"any_": [*on]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
+    )
+    planned = {run.deployment_id for run in await client.read_flow_runs(flow_run_filter=chosen, limit=_RUNS)}
+    idle = sorted(name for deployment, name in on.items() if deployment not in planned)
+    if idle:
+        fix = "Look for the scheduler's errors in the server's log. It needs SQLAlchemy before 2.1, not --no-services."
+        return [failed("schedules", f"The server plans no runs of {_some(idle)}, whose schedules are on.", fix)]
+    young = len(active) - len(on)
+    return [ok("schedules", f"{len(on)} on, with runs planned{f'; {young} more just now' if young else ''}.")]
+
+
+def _settled(schedule: DeploymentSchedule) -> bool:
+    """Whether the scheduler has had the time to see the schedule."""
+    return schedule.updated is not None and datetime.now(UTC) - schedule.updated > _SCHEDULER_TAKES
 
 
 async def _automations(client: PrefectClient) -> list[Check]:
@@ -142,6 +177,8 @@ async def _automations(client: PrefectClient) -> list[Check]:
             checks.append(warning("automations", f"{one.name!r} is switched off.", "Switch it on in the UI if wanted."))
         elif automation_differences(one, there):
             checks.append(warning("automations", f"{one.name!r} is out of date.", BOOTSTRAP))
+    for left in await undeclared_automations(client, wanted):
+        checks.append(warning("automations", f"{left.name!r} is declared no more.", f"{BOOTSTRAP} removes it."))
     if not notifiers:
         how = "Set SLACK_WEBHOOK_URL, NOTIFY_WEBHOOK_URL or SENDGRID_API_KEY and run the bootstrap again."
         checks.append(warning("automations", "Nobody is told of failures.", how))

@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import FlowRun
 
 from deployments.automations import find_automation
 from deployments.bootstrap import Plan, bootstrap, main
@@ -135,6 +139,35 @@ def test_what_a_person_changed_stays(first: list[Done]) -> None:
     active, enabled, limit, description = ask(look)
     assert (active, enabled, limit) == (True, False, 2)
     assert description != "old"
+
+
+@pytest.mark.long
+def test_the_server_plans_the_runs_of_a_schedule_that_is_on(first: list[Done]) -> None:
+    """Its scheduler tells of a failure in its own log alone, and no run would ever start."""
+
+    async def switch_on(client: PrefectClient) -> UUID:
+        daily = await client.read_deployment_by_name(DAILY)
+        await client.update_deployment_schedule(daily.id, daily.schedules[0].id, active=True)
+        await client._client.patch(f"/deployments/{daily.id}", json={"description": "seen by the quick loop"})
+        return daily.id
+
+    async def switch_off(client: PrefectClient) -> None:
+        daily = await client.read_deployment_by_name(DAILY)
+        await client.update_deployment_schedule(daily.id, daily.schedules[0].id, active=False)
+
+    async def planned(client: PrefectClient) -> list[FlowRun]:
+        return await client.read_flow_runs(flow_run_filter=chosen, limit=200)
+
+    deployment = ask(switch_on)
+    wanted = {"deployment_id": {"any_": [deployment]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
+    chosen = FlowRunFilter.model_validate(wanted)
+    deadline = time.monotonic() + 240
+    while not (runs := [run for run in ask(planned) if run.auto_scheduled]):
+        assert time.monotonic() < deadline, "no run was planned"
+        time.sleep(0.5)
+    assert {run.expected_start_time.minute for run in runs if run.expected_start_time} == {0}
+    ask(switch_off)  # which takes the planned runs away
+    set_up()
 
 
 @pytest.mark.long
