@@ -16,6 +16,7 @@ from prefect.deployments import arun_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
+from prefect.settings import PREFECT_UI_URL
 from prefect.states import Cancelled
 from prefect.utilities.urls import url_for
 from pydantic import Field
@@ -169,7 +170,8 @@ async def _question(record: EndpointRecord, newest: PinnedModel, hub: HuggingFac
             key=f"model-card-{record.spec.name}",
             description=f"{old.commit[:12]} → {newest.commit[:12]}",
         )
-        link = url_for("artifact", obj_id=artifact) or ""
+        # Prefect's url_for knows no artifacts.
+        link = f"{ui.rstrip('/')}/artifacts/artifact/{artifact}" if (ui := PREFECT_UI_URL.value()) else ""
     return question_markdown(record, newest, changed, planned, hub=hub.access().endpoint, card=link)
 
 
@@ -204,7 +206,7 @@ def question_markdown(
         f"[What changed in the model card]({card})" if card else "The model card is the same, or cannot be read.",
         f"[All commits]({page}/commits/{newest.revision})",
     ]
-    table = ["| file | | before | after |", "| --- | --- | --- | --- |"]
+    table = ["| file | change | before | after |", "| --- | --- | --- | --- |"]
     for one in changed[:SHOWN_FILES]:
         sizes = ["" if size is None else in_bytes(size) for size in (one.before, one.after)]
         table.append(f"| `{one.path}` | {one.change} | {sizes[0]} | {sizes[1]} |")
