@@ -71,7 +71,7 @@ DEVICES: tuple[Signature, ...] = (
     signature(
         _ENGINE,
         "no-device",
-        r"No CUDA GPUs are available|Found no NVIDIA driver|no CUDA-capable device|CUDA unknown error|"
+        r"No (?:CUDA|HIP) GPUs are available|Found no NVIDIA driver|no CUDA-capable device|CUDA unknown error|"
         r"Failed to infer device type|Device string must not be empty|not compiled with CUDA enabled|"
         r"libcuda\.so\.1: cannot open|nvidia-container-cli: (?!requirement)|nvidia-container-runtime|"
         r"nvml error|driver not loaded|no CDI devices match|unresolvable CDI devices|could not select device driver",
@@ -91,7 +91,8 @@ DEVICES: tuple[Signature, ...] = (
         "peers",
         r"DistNetworkError|DistStoreError|client socket has timed out|Timed out after \d+ seconds waiting for clients|"
         r"Watchdog caught collective operation timeout|Gloo connectFullMesh failed|gloo\S*\] Connection closed by peer|"
-        r"gloo\S*\] (?:Read|Write) error",
+        r"gloo\S*\] (?:Read|Write) error|"
+        r"could not connect to the store",
         "The processes of the group did not find each other in time.",
         "See whether every pod of the group runs; over several nodes check network policies and security groups.",
         lasting=False,

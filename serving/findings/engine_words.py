@@ -55,7 +55,7 @@ MEMORY: tuple[Signature, ...] = (
     signature(
         Category.VOLUME,
         "disk-full",
-        r"No space left on device|OSError: \[Errno 28\]|Disk quota exceeded",
+        r"No space left on device|database or disk is full|OSError: \[Errno 28\]|Disk quota exceeded",
         "The container's disk is full.",
         "Use nodes with a larger disk, or let weights stream (weights=stream).",
     ),
@@ -78,6 +78,7 @@ ENGINE: tuple[Signature, ...] = (
         r"World size \((\d+)\) is larger than the number of available|num_heads.*not divisible|"
         r"number of required GPUs exceeds|local rank is larger than the number of available|"
         r"(?:AssertionError|ValueError): \d+ is not divisible by \d+|too large tensor parallel size|"
+        r"(?:set|reducing) tensor_parallel_size|"
         r"Neuron Core\(s\) not available|invalid device ordinal",
         "The tensor parallel size suits neither the model's attention heads nor the devices that are there.",
         "Set tensor_parallel_size to a divisor of the model's attention heads, not above resources.accelerators.",
@@ -87,7 +88,8 @@ ENGINE: tuple[Signature, ...] = (
         "architecture",
         r"Model architectures? (\[.*?\]) (?:are|is) not supported|model type `([^`]+)` but Transformers does not "
         r"recognize this architecture|unknown model architecture: '([^']+)'|(\w+) has no vLLM implementation|"
-        r"Tokenizer class (\w+) does not exist|Model architecture (\S+) is not supported",
+        r"Tokenizer class (\w+) does not exist|no module or parameter named '[^']+' in (\w+)|"
+        r"Model architecture (\S+) is not supported",
         "This engine version does not know the model's architecture {0}.",
         "Use a newer image (image), or another model.",
     ),
@@ -121,7 +123,8 @@ ENGINE: tuple[Signature, ...] = (
         "quantization",
         r"Unknown quantization method:? (\S+)|quantization method (\S+) is not supported|"
         r"((?:MXFP4|NVFP4|FP8|W4A16|AWQ|GPTQ\w*)\b[^\n]*is not supported (?:on|for|by) [^\n]*)|"
-        r"(fp8\w+ not supported in this architecture)|(No \w+ (?:MoE )?backend supports the deployment[^\n]*)|"
+        r"(Marlin does not support [^\n(]*)|(fp8\w+ not supported in this architecture)|"
+        r"(No \w+ (?:MoE )?backend supports the deployment[^\n]*)|"
         r"(Quantization) method specified .*does not match|is not supported for (quantization method \S+)\.?",
         "The engine cannot use this quantization: {0}.",
         "Leave engine.quantization out (the checkpoint names its own), or use an image or a GPU that supports it.",
@@ -226,7 +229,7 @@ STACKS: tuple[Signature, ...] = (
         "permission",
         r"PermissionError: \[Errno 13\] Permission denied: '([^']+)'|"
         r"\[Errno 30\] Read-only file system(?:: '([^']+)')?|cannot create directory \W?(/[^'\u2019:]+)\W*: \w+|"
-        r"(attempting to bind on address .*): permission denied",
+        r"PermissionError at (/\S+)|(attempting to bind on address .*): permission denied",
         "The container's user may not use {0}.",
         "Let the program write elsewhere (env HOME, HF_HOME), or run it as the user that its image is made for.",
     ),

@@ -191,7 +191,8 @@ S3: tuple[Signature, ...] = (
         "credentials",
         r"NoCredentialsError|NoCredentialProviders|PartialCredentialsError|ProfileNotFound|"
         r"Unable to locate credentials|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|"
-        r"InvalidClientTokenId|CredentialRetrievalError|RequestTimeTooSkewed|No signing credentials|InvalidToken\b|"
+        r"InvalidClientTokenId|CredentialRetrievalError|TokenRetrievalError|RequestTimeTooSkewed|"
+        r"No signing credentials|InvalidToken\b|"
         r"UnrecognizedClientException|TokenRefreshRequired",
         "The pod has no valid AWS credentials.",
         "Give {account} a role (Pod Identity association or IRSA), or name one that has it in service_account.",
@@ -247,7 +248,7 @@ S3: tuple[Signature, ...] = (
     signature(
         _STORE,
         "damaged",
-        r"SafetensorError|HeaderTooLarge|InvalidHeaderDeserialization|MetadataIncompleteBuffer|"
+        r"SafetensorError(?!.*No space left)|HeaderTooLarge|InvalidHeaderDeserialization|MetadataIncompleteBuffer|"
         r"UnpicklingError|PytorchStreamReader failed|Consistency check failed: file should be of size|"
         r"gguf\S*: invalid magic|not within the file bounds|is corrupted or incomplete",
         "A weights file is cut off or damaged.",
