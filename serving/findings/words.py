@@ -168,7 +168,7 @@ S3: tuple[Signature, ...] = (
     signature(
         _STORE,
         "credentials",
-        r"169\.254\.170\.23|\[fd00:ec2::23\]",
+        r"(?:error|could not|time(?:d )?out|refused|failed)[^\n]*(?:169\.254\.170\.23|\[fd00:ec2::23\])",
         "The EKS Pod Identity agent gives the pod no credentials: it does not answer on the pod's node.",
         "Run the agent on every node: EKS add-on eks-pod-identity-agent (kubectl get pods -n kube-system "
         "-l app.kubernetes.io/name=eks-pod-identity-agent).",

@@ -18,6 +18,8 @@ WARNING 11-22 12:11:58 [x.py:1] 429 Client Error: Too Many Requests for url: htt
 2026-11-22 12:11:58,103 - WARNING - Temporary failure in name resolution, retrying
 (EngineCore_DP0 pid=68) INFO 11-22 12:11:58 [topk.py] not available: ModuleNotFoundError: No module named 'flashinfer'
 {"level":"info","msg":"AccessDenied is what a pod without a role would get"}
+AWS_CONTAINER_CREDENTIALS_FULL_URI=http://169.254.170.23/v1/credentials
+found /dev/neuron0, /dev/neuron1
 W1122 12:11:58.000000 1 server.cc:251] no kernel image is available, falling back
 """
 
