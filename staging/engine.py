@@ -25,7 +25,8 @@ from staging.progress import StageProgress, Tally
 from staging.publishing import publish_model, unpublish_flat
 from staging.retry import Patience
 from staging.run import Run
-from staging.spread import Spreader, Submit, local_part
+from staging.spread import RemoteFile, Spreader, Submit, local_part
+from staging.stream import FileStream
 from staging.wire import CHUNK, WirePool
 from staging.work import Work
 from staging.xet import Transport, xet_reader
@@ -166,7 +167,11 @@ def _as_holder(plan: StagePlan, journal: Journal, waited: bool, options: _Option
         spreader = Spreader(plan, options.submit, options.workers, run.checksum, begun, run.tally, run.stop)
     xet = xet_reader(options.transport, plan.model, plan.hub)
     work = Work(local_part(plan) if spreader else plan, run, begun, xet)
-    keeper = Keeper(journal, options.lease, lambda: [*work.streams, *(spreader.files if spreader else ())], work.fail)
+
+    def under_way() -> list[FileStream | RemoteFile]:
+        return [*work.streams, *(spreader.files if spreader else ())]
+
+    keeper = Keeper(journal, options.lease, under_way, work.fail)
     keeper.forget({start.upload.upload_id for start in begun.values()})
     work.begun, work.room = keeper.begun, keeper.room
     try:
@@ -180,7 +185,7 @@ def _as_holder(plan: StagePlan, journal: Journal, waited: bool, options: _Option
         staged = publish_model(plan, finished)
     except BaseException as error:
         keeper.stop()
-        _leave(error, journal, keeper, work, plan)
+        _leave(error, journal, keeper, under_way(), plan)
         raise
     journal.remove()
     run.tally.phase = "done"
@@ -230,14 +235,16 @@ def _check(options: _Options) -> None:
         raise _cancelled()
 
 
-def _leave(error: BaseException, journal: Journal, keeper: Keeper, work: Work, plan: StagePlan) -> None:
+def _leave(
+    error: BaseException, journal: Journal, keeper: Keeper, files: list[FileStream | RemoteFile], plan: StagePlan
+) -> None:
     """After a failure: leave the unfinished uploads to the next run, or throw them away."""
     if isinstance(error, LeaseLost):
         return
     if isinstance(error, StagingError) and error.code in NOT_CONTINUED:
-        for stream in work.streams:
-            if stream.upload is not None:
-                uploads.abort(stream.upload, plan.store)
+        for file in files:
+            if file.upload is not None:
+                uploads.abort(file.upload, plan.store)
         journal.remove()
         return
     try:

@@ -135,10 +135,12 @@ def test_a_worker_that_reads_wrong_bytes_publishes_nothing(large: Place) -> None
         stage(plan(large.pin("org/large"), large.hub, large.store), submit=_now, patience=QUICK)
     assert raised.value.code == "staging.corrupt"
     assert not any(key.endswith(("a.safetensors", MANIFEST_NAME)) for key in large.objects())
+    assert large.s3_server.unfinished("models") == []
 
 
 def _now(item: WorkItem) -> Future[ItemOutcome]:
     future: Future[ItemOutcome] = Future()
+    future.set_running_or_notify_cancel()
 
     def run() -> None:
         try:
