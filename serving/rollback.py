@@ -83,9 +83,12 @@ _NOT_THE_MODEL = frozenset(
 )
 """Causes that have nothing to do with what a commit holds: tomorrow it may come up."""
 
+_DAMAGED = (Category.STORE_ACCESS, "damaged")
+"""What was staged was checked against the Hub: a file that engines cannot read is the commit's own."""
+
 
 def blames_model(error: InferenceError) -> bool:
     """Whether a commit that failed so should not be tried again by itself."""
-    if isinstance(error, RolloutError) and error.diagnosis is not None:
-        return error.diagnosis.category not in _NOT_THE_MODEL
+    if isinstance(error, RolloutError) and (found := error.diagnosis) is not None:
+        return found.category not in _NOT_THE_MODEL or (found.category, found.reason) == _DAMAGED
     return isinstance(error, RolloutError | SmokeTestError)

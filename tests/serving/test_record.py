@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from serving.build import build_spec
-from serving.errors import ClusterError
+from serving.diagnosis import Category, Diagnosis
+from serving.errors import ClusterError, RolloutError
 from serving.lifecycle import begun, failed, paused, promoted, proved, removing, retired, retiring, undone
 from serving.models import PinnedModel
 from serving.record import (
@@ -22,6 +23,7 @@ from serving.record import (
     to_manifest,
 )
 from serving.release import release_of
+from serving.rollback import blames_model
 from serving.spec import Accelerator, EndpointSpec, Framework
 
 SMOKE = SmokeResult(passed=True, prompt="one", answer="two", seconds=0.5)
@@ -157,3 +159,18 @@ def test_how_a_release_takes_over_is_no_part_of_its_name() -> None:
     model = PinnedModel(repo_id="org/name", revision="main", commit="a" * 40)
     plain, other = spec_of(), spec_of(rollout={"strategy": "recreate", "retire_after": 0})
     assert release_of(plain, model, None).id == release_of(other, model, None).id
+
+
+@pytest.mark.parametrize(
+    ("category", "reason", "blamed"),
+    [
+        (Category.ENGINE, "argument", True),
+        (Category.STORE_ACCESS, "denied", False),
+        # What is staged was compared with the Hub: the commit itself holds a broken file.
+        (Category.STORE_ACCESS, "damaged", True),
+        (Category.NODE, "lost", False),
+    ],
+)
+def test_which_failures_are_a_commits_own(category: Category, reason: str, blamed: bool) -> None:
+    found = Diagnosis(category, reason, "Why.", (), ())
+    assert blames_model(RolloutError("It is not ready.", found)) is blamed

@@ -1,0 +1,167 @@
+"""The long proofs of releases: who asks all the time gets an answer; two runs at once; nothing left."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from flows.deploy_vllm import deploy_vllm
+from flows.refresh_models import RefreshReport, refresh_models
+from flows.remove_endpoint import remove_endpoint
+from flows.rollback_endpoint import rollback_endpoint
+from serving.errors import InferenceError
+from serving.record import ENDPOINT_LABEL
+from tasks.live import holders
+from tests.flows.conftest import World
+from tests.flows.live_endpoint import Spot, all_objects, ask, client, completed, make_spot, wait_until
+from tests.flows.told import post, runs_with_tag
+
+pytestmark = [pytest.mark.server, pytest.mark.long, pytest.mark.timeout(900)]
+SPACE = "proofs"
+
+
+@pytest.fixture(scope="module")
+def spot(world: World, tmp_path_factory: pytest.TempPathFactory) -> Spot:
+    return make_spot(world, SPACE, tmp_path_factory.mktemp("revisions"))
+
+
+@pytest.fixture
+def endpoint(spot: Spot, request: pytest.FixtureRequest) -> Iterator[str]:
+    """An endpoint's name; the endpoint is gone in the end, and the branch where it was."""
+    name = str(request.node.name).partition("[")[2].rstrip("]") or "-".join(str(request.node.name).split("_")[1:3])
+    yield name
+    asyncio.run(remove_endpoint(name, spot.place.cluster, spot.place.store, return_state=True))
+    spot.move(spot.old)
+
+
+def refresh(spot: Spot) -> RefreshReport:
+    report = completed(refresh_models(**spot.place.target(), namespace=SPACE, return_state=True))
+    return RefreshReport.model_validate(report)
+
+
+def report_of(spot: Spot, endpoint: str) -> str:
+    """The newest of the endpoint's reports in the UI."""
+    wanted = {"artifacts": {"key": {"any_": [f"endpoint-{endpoint}"]}}, "sort": "CREATED_DESC", "limit": 1}
+    return str(asyncio.run(post("/artifacts/filter", wanted))[0]["data"])
+
+
+@pytest.mark.parametrize("strategy", ["blue-green", "recreate"])
+def test_a_client_through_a_whole_refresh(spot: Spot, endpoint: str, strategy: str) -> None:
+    spot.deploy(endpoint, strategy=strategy)
+    with spot.connected() as cluster:
+        before = ask(cluster, SPACE, endpoint)
+    spot.move(spot.new)
+    with client(spot, endpoint) as asked:
+        assert refresh(spot).refreshed == [f"{SPACE}/{endpoint}"]
+    with spot.connected() as cluster:
+        after = ask(cluster, SPACE, endpoint)
+    assert before != after
+    assert {text for text in asked.texts if text is not None} == {before, after}
+    shown = "s without an answer" in report_of(spot, endpoint)
+    if strategy == "blue-green":
+        assert asked.gap is None, asked.errors[:3]
+        assert not shown
+        return
+    # One gap: before it the old release answers, after it the new one; the run's report tells how long it was.
+    assert asked.gap is not None
+    first, last = asked.gap
+    assert {text for at, text in asked.answers if at < first} == {before}
+    assert {text for at, text in asked.answers if at > last} == {after}
+    assert shown
+    print(f"\n{endpoint}: {last - first:.2f} s between the first and the last failed request of {len(asked.answers)}")
+
+
+def everything(spot: Spot, endpoint: str) -> set[tuple[str, str]]:
+    """Every object in the namespace that carries the endpoint's name or label, of all kinds that the API has."""
+    with spot.connected() as cluster:
+        return {
+            (resource, one["metadata"]["name"])
+            for resource, one in all_objects(cluster, SPACE)
+            if resource != "events"  # the cluster's own history, for an hour
+            and (
+                (one["metadata"].get("labels") or {}).get(ENDPOINT_LABEL) == endpoint
+                or one["metadata"]["name"] == endpoint
+                or one["metadata"]["name"].startswith(f"{endpoint}-")
+            )
+        }
+
+
+def holder_of(spot: Spot, endpoint: str) -> str:
+    """The run that changes the endpoint now; empty if none does."""
+    with spot.connected() as cluster:
+        return holders(cluster, SPACE).get((SPACE, endpoint), "")
+
+
+def code_of(state: Any) -> str:
+    error = asyncio.run(state.aresult(raise_on_failure=False))
+    assert isinstance(error, InferenceError)
+    return error.code
+
+
+def test_two_runs_on_one_endpoint(spot: Spot, endpoint: str) -> None:
+    spot.deploy(endpoint)
+
+    async def both(*runs: Any) -> list[Any]:
+        return await asyncio.gather(*runs)
+
+    # Two deploys: one waits for the other, and the endpoint is what the later one made of it.
+    one, other = (
+        deploy_vllm(**spot.deployment(endpoint, env={"WHICH": which}), return_state=True) for which in ("one", "other")
+    )
+    states = asyncio.run(both(one, other))
+    assert [state.is_completed() for state in states] == [True, True]
+    reports = [asyncio.run(state.aresult()) for state in states]
+    last = max((report.record for report in reports), key=lambda record: len(record.previous))
+    assert spot.record(endpoint) == last
+    assert [len(report.record.previous) for report in sorted(reports, key=lambda one: len(one.record.previous))] == [
+        1,
+        2,
+    ]
+    assert {report.record.serving.id for report in reports} == {last.serving.id, last.previous[0].id}
+    workloads = {name for kind, name in everything(spot, endpoint) if kind == "deployments"}
+    assert workloads == {f"{endpoint}-{last.serving.id}"}
+
+    # One that is not to wait is refused, and changes nothing.
+    async def one_while_the_other_works() -> tuple[Any, Any]:
+        third = spot.deployment(endpoint, env={"WHICH": "third"})
+        working = asyncio.create_task(deploy_vllm(**third, return_state=True))
+        while not await asyncio.to_thread(holder_of, spot, endpoint) and not working.done():
+            await asyncio.sleep(0.05)
+        none = spot.deployment(endpoint, env={"WHICH": "none"})
+        refused = await deploy_vllm(**none, wait_minutes=0, return_state=True)
+        return await working, refused
+
+    done, refused = asyncio.run(one_while_the_other_works())
+    assert done.is_completed(), done.message
+    assert refused.is_failed()
+    assert code_of(refused) == "lease.held"
+
+    # Two rollbacks that were decided upon at the same time do not go back twice.
+    before = spot.record(endpoint)
+    assert before is not None
+    states = asyncio.run(
+        both(*(rollback_endpoint(endpoint, **spot.place.target(), return_state=True) for _ in range(2)))
+    )
+    after = spot.record(endpoint)
+    assert after is not None
+    assert after.serving.id == before.previous[0].id
+    assert [code_of(state) for state in states if state.is_failed()] == ["endpoint.changed"]
+
+
+def test_nothing_of_a_removed_endpoint_is_left(spot: Spot, endpoint: str) -> None:
+    spot.deploy(endpoint)
+    spot.move(spot.new)
+    refresh(spot)
+    assert everything(spot, endpoint)
+    completed(remove_endpoint(endpoint, spot.place.cluster, spot.place.store, return_state=True))
+    wait_until(lambda: everything(spot, endpoint) == set())
+    # What Prefect keeps is history: runs that ended, reports, events.
+    runs = runs_with_tag(f"endpoint:{endpoint}")
+    assert runs
+    assert {run["state"]["type"] for run in runs} == {"COMPLETED"}
+    for path in ("variables", "concurrency_limits", "v2/concurrency_limits", "automations", "deployments"):
+        found = json.dumps(asyncio.run(post(f"/{path}/filter", {})))
+        assert f"{SPACE}/{endpoint}" not in found
+        assert f'"{endpoint}"' not in found
