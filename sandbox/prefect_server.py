@@ -14,7 +14,8 @@ from sandbox.processes import alive, child, log_tail, wait_for
 PROJECT = Path(__file__).parents[1]
 WORK_POOL = "inference"
 DEFAULT_PORT = 4200
-START_SECONDS = 120.0
+START_SECONDS = 300.0
+"""On a busy machine it takes minutes: its modules, and all migrations of a new database."""
 
 
 @dataclass(frozen=True)

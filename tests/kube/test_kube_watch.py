@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -248,10 +248,21 @@ def test_an_api_server_that_went_away_does_not_end_the_wait_before_the_deadline(
     assert 3 <= len(scenario.resumed_at) < 15  # it came back with pauses, not in a busy loop
 
 
+def stop_when(stop: threading.Event, true: Callable[[], bool]) -> None:
+    """Stops a watch as soon as something is so, or after 20 s."""
+    until = time.monotonic() + 20
+    while not true() and time.monotonic() < until:
+        time.sleep(0.02)
+    stop.set()
+
+
 def test_a_line_that_is_no_event_is_a_broken_connection() -> None:
     scenario = Scenario([(10,)], [Streamed([b"<html>\n"]), Streamed([json.dumps({}).encode() + b"\n"])])
     with scripted_api(scenario) as api:
-        events = list(watch(api.cluster, [PODS], deadline=time.monotonic() + 0.6))
+        stop, seen = threading.Event(), []
+        for one in watch(api.cluster, [PODS], deadline=time.monotonic() + 30, stop=stop):
+            seen.append(one.type)
+            threading.Thread(target=stop_when, args=(stop, lambda: len(scenario.resumed_at) >= 2)).start()
         scenario.finished.set()
-    assert [one.type for one in events] == [Change.SYNCED]
+    assert seen == [Change.SYNCED]
     assert scenario.resumed_at[:2] == ["10", "10"]

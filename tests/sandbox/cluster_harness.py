@@ -159,7 +159,7 @@ async def background(works: Sequence[Coroutine[Any, Any, None]]) -> AsyncIterato
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def eventually(check: Callable[[], Any], seconds: float = 10.0) -> Any:
+async def eventually(check: Callable[[], Any], seconds: float = 40.0) -> Any:
     """The first true value of `check`; the last failure when there is none in time."""
     deadline = asyncio.get_running_loop().time() + seconds
     while True:

@@ -135,11 +135,13 @@ def test_why_a_probe_failed(tmp_path: Path) -> None:
     async def main() -> None:
         async with running_cluster(tmp_path) as harness:
             for name, (probe, _) in FAILING.items():
-                harness.apply(pod(name, pod_spec(server(readinessProbe={"periodSeconds": 9, **probe}))))
+                harness.apply(pod(name, pod_spec(server(readinessProbe={"periodSeconds": 3, **probe}))))
             for name, (_, text) in FAILING.items():
-                said = await eventually(lambda name=name: harness.said("Unhealthy", name))
+                await eventually(lambda name=name: harness.said("Unhealthy", name))
                 address = harness.one(PODS, name)["status"]["podIP"]
-                assert said == ["Readiness probe failed: " + text.format(ip=address)]
+                wanted = "Readiness probe failed: " + text.format(ip=address)
+                # On a busy machine the program listens only at the next probe.
+                await eventually(lambda name=name, wanted=wanted: wanted in harness.said("Unhealthy", name))
 
     asyncio.run(main())
 
