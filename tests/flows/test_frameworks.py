@@ -60,7 +60,13 @@ VARIANTS: dict[str, tuple[Cell, dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+QUICK = {"hpa", "volume", "ray"}
+"""In the default suite: a kind of Kubernetes' own, one without a namespace, one of an operator."""
+
+
+@pytest.mark.parametrize(
+    "variant", [pytest.param(name, marks=() if name in QUICK else pytest.mark.long) for name in VARIANTS]
+)
 def test_a_release_that_is_replaced_leaves_nothing_whatever_it_consisted_of(variant: str, machines: World) -> None:
     """Replaced by plain vLLM: the endpoint's Services remain, and of the old release no object."""
     cell, fields, kind = VARIANTS[variant]
@@ -114,6 +120,7 @@ def test_volumes_of_a_namesake_in_another_namespace_stay(machines: World) -> Non
         assert [one["spec"]["claimRef"]["namespace"] for one in left] == ["default"]
 
 
+@pytest.mark.long
 def test_a_ray_application_that_fails_ends_the_wait_with_what_ray_says(machines: World) -> None:
     spec = spec_for((Framework.RAY_VLLM, Accelerator.GPU, WeightsSource.STREAM))
     with trial(machines, spec.model_copy(update={"name": "ray-broken"})) as running:
@@ -128,6 +135,7 @@ def test_a_ray_application_that_fails_ends_the_wait_with_what_ray_says(machines:
     assert "broken:app" in " ".join((found.cause, *(one.what for one in found.evidence)))
 
 
+@pytest.mark.long
 def test_the_pods_of_a_group_keep_the_service_that_gives_them_addresses(machines: World) -> None:
     """Its controller makes a headless Service under the set's own name; ours must not stand in its place."""
     with trial(machines, spec_for((Framework.LWS_VLLM, Accelerator.GPU, WeightsSource.STREAM))) as running:

@@ -3,7 +3,7 @@
 One cell of each framework belongs to the default suite, the whole table to the long proofs.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -33,7 +33,7 @@ EXAMPLES = {
 
 
 AT_A_TIME = 3
-"""Cells of one framework that run together: a group of pods takes two accelerators of a node's four."""
+"""Cells that run together: a group of pods takes two accelerators of a node's four."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -68,22 +68,25 @@ def comes_up_and_answers(cell: Cell, machines: World) -> None:
         assert report.answer
 
 
-@pytest.mark.parametrize("cell", sorted(EXAMPLES), ids=cell_name)
-def test_a_cell_of_each_framework_comes_up_and_answers(cell: Cell, machines: World) -> None:
-    comes_up_and_answers(cell, machines)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("framework", Framework)
-def test_every_cell_of_the_table_comes_up_and_answers(framework: Framework, machines: World) -> None:
-    """A few at a time: most of what takes time is waiting for probes and operators."""
-    mine = [cell for cell in POSSIBLE if cell[0] is framework and cell not in EXAMPLES]
+def come_up_and_answer(wanted: Iterable[Cell], machines: World) -> None:
+    """Cells together: most of what takes time is waiting for probes and operators."""
+    mine = sorted(wanted)
     for spec in {spec_for(cell).model: spec_for(cell) for cell in mine if cell[2] is not WeightsSource.HUB}.values():
         staged_model(machines, spec.model)
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         running = {cell_name(cell): pool.submit(comes_up_and_answers, cell, machines) for cell in mine}
     failed = {name: repr(done.exception()) for name, done in running.items() if done.exception()}
     assert not failed
+
+
+def test_a_cell_of_each_framework_comes_up_and_answers(machines: World) -> None:
+    come_up_and_answer(EXAMPLES, machines)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("framework", Framework)
+def test_every_cell_of_the_table_comes_up_and_answers(framework: Framework, machines: World) -> None:
+    come_up_and_answer({cell for cell in POSSIBLE if cell[0] is framework} - EXAMPLES, machines)
 
 
 def test_the_rules_know_the_same_cells() -> None:
