@@ -18,6 +18,7 @@ from kube.access import Permission
 from kube.apply import apply
 from kube.connect import from_kubeconfig
 from sandbox.kubernetes.authz import Attributes
+from sandbox.kubernetes.controllers.operators import simulate
 from serving.benchmark.job import JobOptions
 from serving.models import ModelSource
 from serving.spec import Framework, NimOptions
@@ -26,7 +27,6 @@ from tests.flows.conftest import (
     NAMESPACE,
     World,
     cluster_block,
-    run_simulated_operators,
     serve_world,
 )
 from tests.flows.custom_kinds import DEFINITIONS, OPEN, definition
@@ -101,7 +101,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Iter
     nodes = dict.fromkeys(("gpu_a", "gpu_b", "gpu_c"), GPU_CAPACITY)
     with serve_world(tmp_path_factory.mktemp("permissions"), **nodes) as world:
         server = world.kubernetes
-        server.call(run_simulated_operators)
+        server.call(simulate)
         for one in (*DEFINITIONS, RAY_CLUSTER):
             server.install_crd(one)
         with from_kubeconfig(server.kubeconfig) as cluster:
