@@ -1,4 +1,4 @@
-"""The long proofs of releases: who asks all the time gets an answer; two runs at once; nothing left."""
+"""The long proofs of releases: who asks all the time gets an answer; bad revisions; two runs at once; nothing left."""
 
 import asyncio
 import json
@@ -11,12 +11,14 @@ from flows.deploy_vllm import deploy_vllm
 from flows.refresh_models import RefreshReport, refresh_models
 from flows.remove_endpoint import remove_endpoint
 from flows.rollback_endpoint import rollback_endpoint
+from sandbox.tiny_tokenizer import tokenizer
 from serving.errors import InferenceError
-from serving.record import ENDPOINT_LABEL
+from serving.events import EndpointFailed, EndpointRefreshFailed
+from serving.record import ENDPOINT_LABEL, ReleaseState
 from tasks.live import holders
 from tests.flows.conftest import World
-from tests.flows.live_endpoint import Spot, all_objects, ask, client, completed, make_spot, wait_until
-from tests.flows.told import post, runs_with_tag
+from tests.flows.live_endpoint import REPO, Spot, all_objects, ask, client, completed, make_spot, wait_until
+from tests.flows.told import post, runs_with_tag, validated, wait_for_events
 
 pytestmark = [pytest.mark.server, pytest.mark.long, pytest.mark.timeout(900)]
 SPACE = "proofs"
@@ -71,6 +73,84 @@ def test_a_client_through_a_whole_refresh(spot: Spot, endpoint: str, strategy: s
     assert {text for at, text in asked.answers if at > last} == {after}
     assert shown
     print(f"\n{endpoint}: {last - first:.2f} s between the first and the last failed request of {len(asked.answers)}")
+
+
+def broken_revisions(spot: Spot) -> dict[str, str]:
+    """Commits that must not be served, by what is wrong with them."""
+    content = spot.place.hub_server.content
+    commit = content[REPO].commits[spot.new]
+    path = next(path for path in commit.files if path.endswith(".safetensors"))
+    data = commit.files[path].read()
+    mute = json.loads(tokenizer("llama").to_str())
+    mute["decoder"] = {"type": "Replace", "pattern": {"Regex": "[\\s\\S]"}, "content": ""}
+    foreign = json.loads(tokenizer("llama").to_str())
+    foreign["model"]["vocab"] = {word: number + 500_000 for word, number in foreign["model"]["vocab"].items()}
+    changes: dict[str, dict[str, bytes]] = {
+        "weights that do not load": {path: data[: len(data) // 2]},
+        "a tokenizer of another model": {"tokenizer.json": json.dumps(foreign).encode()},
+        "answers without a word": {"tokenizer.json": json.dumps(mute).encode()},
+    }
+    commits = {}
+    for what, files in changes.items():
+        spot.move(spot.new)
+        commits[what] = content.commit(REPO, files, title=what, branch=SPACE)
+    spot.move(spot.old)
+    return commits
+
+
+@pytest.mark.parametrize("strategy", ["blue-green", "recreate"])
+def test_bad_revisions_are_not_served(spot: Spot, endpoint: str, strategy: str) -> None:
+    good = spot.deploy(endpoint, strategy=strategy)
+    with spot.connected() as cluster:
+        answer = ask(cluster, SPACE, endpoint)
+    for number, (what, commit) in enumerate(broken_revisions(spot).items(), 1):
+        spot.move(commit)
+        with client(spot, endpoint) as asked:
+            state = asyncio.run(refresh_models(**spot.place.target(), namespace=SPACE, return_state=True))
+        assert state.is_failed(), what
+        # The old commit serves throughout, or again.
+        assert {text for text in asked.texts if text is not None} == {answer}, what
+        if strategy == "blue-green":
+            assert asked.gap is None, asked.errors[:3]
+        with spot.connected() as cluster:
+            assert ask(cluster, SPACE, endpoint) == answer, what
+        # Record, artifact and event say why.
+        record = spot.record(endpoint)
+        assert record is not None
+        assert record.settled
+        assert record.serving.model_copy(update={"smoke": None}) == good.serving.model_copy(update={"smoke": None})
+        assert record.serving.state is ReleaseState.SERVING
+        assert record.failed is not None
+        assert record.failed.commit == commit
+        assert record.rejected is not None
+        assert record.rejected.commit == commit
+        wanted = "rollout" if what.startswith("weights") else "smoke"
+        assert record.failed.code.startswith(wanted), record.failed
+        text = report_of(spot, endpoint)
+        assert f"# {endpoint} was not deployed" in text
+        assert record.failed.code in text
+        assert ("s without an answer" in text) == (strategy == "recreate")
+        refused, failures = told_of_failures(endpoint, number)
+        assert refused[-1].rejected_commit == commit
+        assert failures[-1].message == record.failed.reason
+        # Nothing of it is left, and the next refresh passes it over.
+        assert {one[1] for one in everything(spot, endpoint) if one[0] == "deployments"} == {
+            f"{endpoint}-{good.serving.id}"
+        }
+        assert refresh(spot).current == [f"{SPACE}/{endpoint}"]
+
+
+def told_of_failures(endpoint: str, count: int) -> tuple[list[EndpointRefreshFailed], list[EndpointFailed]]:
+    """Events of refreshes and deploys that failed, as soon as there are so many of both."""
+    names = (EndpointRefreshFailed.name, EndpointFailed.name)
+    events = wait_for_events(
+        f"inference.endpoint.{SPACE}.{endpoint}", lambda told: all(told.count(name) >= count for name in names)
+    )
+    told = [validated(event) for event in events]
+    return (
+        [one for one in told if isinstance(one, EndpointRefreshFailed)],
+        [one for one in told if isinstance(one, EndpointFailed)],
+    )
 
 
 def everything(spot: Spot, endpoint: str) -> set[tuple[str, str]]:
