@@ -66,9 +66,10 @@ def serve_prefect(home: Path, *, port: int = 0) -> Iterator[PrefectServer]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
-        # Seconds; the defaults are 10 and 5, after which SQLite on a busy machine answers "database is locked".
-        "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
-        "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
+        # Seconds; the defaults are 10 and 5, after which SQLite on a busy machine answers "database is locked". Now and
+        # then two of the server's connections wait for each other until then, so much longer is not better.
+        "PREFECT_SERVER_DATABASE_TIMEOUT": "20",
+        "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "20",
         "PREFECT_CLI_PROMPT": "false",
         "DO_NOT_TRACK": "1",
     }

@@ -35,6 +35,16 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         wait_until_healthy(server)
         with temporary_settings({PREFECT_API_URL: server.api_url, PREFECT_HOME: home}):
             yield server.api_url
+            drain()
+
+
+def drain() -> None:
+    """What this process still has to tell the server is told while it is there: the exit would wait a minute for it."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    EventsWorker.drain_all(timeout=5)
+    APILogWorker.drain_all(timeout=5)
 
 
 @pytest.hookimpl(wrapper=True)  # xdist, which is registered later, would look before any other kind of hook

@@ -75,6 +75,7 @@ def test_a_preset_becomes_a_verified_endpoint_and_again_nothing_changes(world: W
     assert world.staged_keys() == keys
 
 
+@pytest.mark.long
 def test_a_change_comes_up_beside_the_old_release_and_replaces_it(world: World) -> None:
     old = report_of(deploy(world, "change")).record
     new = report_of(deploy(world, "change", overrides={"engine": {"max_model_len": 4096}})).record

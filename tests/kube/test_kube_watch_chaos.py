@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from typing import Any
 
+import pytest
+
 from kube.apply import apply
 from kube.connect import from_kubeconfig
 from kube.delete import BACKGROUND, delete
@@ -121,6 +123,7 @@ def test_fifty_cuts_lose_no_state_and_repeat_none(sandbox_server: KubernetesServ
     assert len(done) > 30
 
 
+@pytest.mark.long
 def test_cuts_errors_and_expired_versions_end_in_the_right_state(
     sandbox_server: KubernetesServer, sandbox_place: Any
 ) -> None:
