@@ -59,14 +59,15 @@ def serve_site(home: Path) -> Iterator[str]:
     from sandbox.options import RunOptions
     from sandbox.prefect_server import run_worker, serve_prefect, wait_until_healthy
     from sandbox.registration import register_deployments, save_blocks
-    from sandbox.run import create_namespace, places_of
+    from sandbox.run import places_of, prepare_cluster
     from sandbox.servers import serve
+    from serving.catalog import get_preset, resolve
 
     with ExitStack() as stack:
         prefect = stack.enter_context(serve_prefect(home / "prefect"))
         servers = stack.enter_context(serve(("hub", "s3", "kubernetes"), home))
         places = places_of(RunOptions("qwen3-1.7b-vllm"), servers)
-        create_namespace(places)
+        prepare_cluster(places, resolve(get_preset("qwen3-1.7b-vllm")))
         wait_until_healthy(prefect)
         stack.enter_context(temporary_settings({PREFECT_API_URL: prefect.api_url, PREFECT_HOME: home / "prefect"}))
         stack.enter_context(run_worker(prefect))

@@ -23,6 +23,7 @@ def staged(world: World, prefix: str, **options: object) -> StageReport:
     return report
 
 
+@pytest.mark.long
 def test_only_the_files_that_were_asked_for(world: World) -> None:
     report = staged(world, "few", selection=SelectionOptions(allow=["*.json"], ignore=["generation*"]))
     names = {file.path for file in report.staged.files}
