@@ -41,6 +41,7 @@ def test_the_steps_of_the_image_work_without_a_network(tmp_path: Path) -> None:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": os.environ["HOME"],
         "UV_OFFLINE": "1",
+        "EXTRAS": "",
         "UV_PYTHON": sys.executable,
     }
     ran = []

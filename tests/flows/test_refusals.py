@@ -120,6 +120,9 @@ def heads_do_not_divide(world: World, tmp: Path) -> dict[str, Any]:
 
 def does_not_fit(world: World, tmp: Path) -> dict[str, Any]:
     """A share of an accelerator's memory that holds the weights, and the cache of a shorter request only."""
+    machine = {"name": "gpu-a", "labels": {"node.kubernetes.io/instance-type": "g6e.2xlarge"}}
+    with from_kubeconfig(world.kubernetes.kubeconfig) as cluster:
+        apply(cluster, {"apiVersion": "v1", "kind": "Node", "metadata": machine})
     engine = {"gpu_memory_utilization": 0.0118}
     return {"overrides": Overrides.read({"engine": engine, "instance_type": "g6e.2xlarge"})}
 
@@ -166,7 +169,7 @@ def cases() -> Iterator[Any]:
         yield pytest.param(case, id=case.__name__, marks=() if case in OFTEN else pytest.mark.long)
 
 
-@pytest.mark.parametrize("case", cases())
+@pytest.mark.parametrize("case", list(cases()))
 def test_a_deploy_that_cannot_work_changes_nothing(case: Case, world: World, tmp_path: Path) -> None:
     parameters = {"preset": "qwen3-1.7b-vllm", **world.target(), **case(world, tmp_path)}
     before = world.objects(), world.staged_keys(), world.s3.unfinished("models")

@@ -39,6 +39,7 @@ from flows.stage_model import stage_model
 from kube.apply import apply
 from kube.connect import from_kubeconfig
 from sandbox.faults import Status
+from sandbox.images import default_images
 from sandbox.kubernetes.node.config import ImageConfig
 from sandbox.prefect_server import PrefectServer, serve_prefect, wait_until_healthy
 from sandbox.tiny_models import add_revision
@@ -90,7 +91,7 @@ class Place:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     home = tmp_path / "prefect"
-    monkeypatch.setattr(conftest, "RAY_IMAGE", TELLING)  # one more image of the sandbox's registry
+    monkeypatch.setattr(conftest, "default_images", lambda: (TELLING, *default_images()))
     with ExitStack() as stack:
         prefect = stack.enter_context(serve_prefect(home))
         world = stack.enter_context(serve_world(tmp_path / "world", gpu_a=GPU_CAPACITY, gpu_b=GPU_CAPACITY))
