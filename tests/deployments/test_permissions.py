@@ -174,7 +174,7 @@ RUNS: dict[str, tuple[Flow, str]] = {
     ),
     "load test": (load_test("hpa"), "failed"),  # no such image
     "list": (lambda place: list_endpoints(place.cluster, place.hub, return_state=True), "completed"),
-    **{f"remove {name}": (remove(name), "completed") for name in ("hpa", "keda", "watched", "ai")},
+    **{f"remove {name}": (remove(name), "completed") for name in ("hpa", "keda", "watched", "ai", "ray", "mnt")},
     "remove lws": (remove("lws"), "any"),
 }
 

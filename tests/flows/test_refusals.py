@@ -118,15 +118,6 @@ def heads_do_not_divide(world: World, tmp: Path) -> dict[str, Any]:
     return {"overrides": Overrides.read({"engine": {"tensor_parallel_size": 3}, "resources": {"accelerators": 3}})}
 
 
-def does_not_fit(world: World, tmp: Path) -> dict[str, Any]:
-    """A share of an accelerator's memory that holds the weights, and the cache of a shorter request only."""
-    machine = {"name": "gpu-a", "labels": {"node.kubernetes.io/instance-type": "g6e.2xlarge"}}
-    with from_kubeconfig(world.kubernetes.kubeconfig) as cluster:
-        apply(cluster, {"apiVersion": "v1", "kind": "Node", "metadata": machine})
-    engine = {"gpu_memory_utilization": 0.0118}
-    return {"overrides": Overrides.read({"engine": engine, "instance_type": "g6e.2xlarge"})}
-
-
 def no_prometheus_operator(world: World, tmp: Path) -> dict[str, Any]:
     return {"overrides": Overrides.read({"pod": {"monitor": True}})}
 
@@ -154,7 +145,6 @@ CASES: dict[Case, tuple[str, str]] = {
     no_accelerator: ("aws.amazon.com/neuron", "device plugin"),
     too_few_accelerators: ("nvidia.com/gpu", "tensor_parallel_size"),
     heads_do_not_divide: ("8 attention heads do not divide", "to one of 1, 2"),
-    does_not_fit: ("MB on each L40S of g6e.2xlarge", "max_model_len"),
     no_prometheus_operator: ("PodMonitor", "Prometheus operator"),
     impossible_combination: ("neuron", "accelerator"),
 }
