@@ -69,7 +69,7 @@ def test_the_steps_of_the_image_work_without_a_network(tmp_path: Path) -> None:
                 env=env,
                 capture_output=True,
                 text=True,
-                timeout=280,
+                timeout=600,
             )
             assert done.returncode == 0, f"{rest}\n{done.stdout}\n{done.stderr}"
             ran.append(done.stdout)
