@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
+from flows.framework import deploy_framework
 from flows.parameters import (
     AcceleratorChoice,
     ClusterBlock,
@@ -19,11 +20,10 @@ from flows.parameters import (
     WaitMinutes,
     WorkloadOptions,
     group,
-    make_spec,
 )
-from flows.pipeline import DeployReport, Target, deploy_endpoint
+from flows.pipeline import DeployReport
+from flows.target import Target
 from serving.spec import Accelerator, DiffusersOptions, Framework
-from tasks.explain import explained
 
 
 @flow(name="deploy-diffusers", flow_run_name="deploy {endpoint} ({accelerator})")
@@ -59,26 +59,17 @@ async def deploy_diffusers(
         wait_minutes: How long to wait for another run that changes this endpoint; 0 refuses at once.
         dry_run: Show what would change and change nothing.
     """
-
-    async def work() -> DeployReport:
-        spec = make_spec(
-            Framework.DIFFUSERS,
-            accelerator,
-            cluster,
-            endpoint=endpoint,
-            model=model,
-            image=image,
-            workload=workload,
-            options={"diffusers": diffusers},
-        )
-        target = Target(cluster=cluster, hub=hub, store=store)
-        return await deploy_endpoint(
-            spec,
-            target,
-            timeout_seconds=60.0 * timeout_minutes,
-            wait_seconds=60.0 * wait_minutes,
-            dry_run=dry_run,
-            smoke=smoke,
-        )
-
-    return await explained(work())
+    return await deploy_framework(
+        Framework.DIFFUSERS,
+        accelerator,
+        Target(cluster=cluster, hub=hub, store=store),
+        endpoint=endpoint,
+        model=model,
+        image=image,
+        options={"diffusers": diffusers},
+        workload=workload,
+        smoke=smoke,
+        timeout_minutes=timeout_minutes,
+        wait_minutes=wait_minutes,
+        dry_run=dry_run,
+    )

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
+from flows.framework import deploy_framework
 from flows.parameters import (
     AcceleratorChoice,
     ClusterBlock,
@@ -19,11 +20,10 @@ from flows.parameters import (
     WaitMinutes,
     WorkloadOptions,
     group,
-    make_spec,
 )
-from flows.pipeline import DeployReport, Target, deploy_endpoint
+from flows.pipeline import DeployReport
+from flows.target import Target
 from serving.spec import Accelerator, Framework, RayOptions, VllmOptions
-from tasks.explain import explained
 
 
 @flow(name="deploy-ray-vllm", flow_run_name="deploy {endpoint} ({accelerator})")
@@ -61,26 +61,17 @@ async def deploy_ray_vllm(
         wait_minutes: How long to wait for another run that changes this endpoint; 0 refuses at once.
         dry_run: Show what would change and change nothing.
     """
-
-    async def work() -> DeployReport:
-        spec = make_spec(
-            Framework.RAY_VLLM,
-            accelerator,
-            cluster,
-            endpoint=endpoint,
-            model=model,
-            image=image,
-            workload=workload,
-            options={"engine": engine, "ray": ray},
-        )
-        target = Target(cluster=cluster, hub=hub, store=store)
-        return await deploy_endpoint(
-            spec,
-            target,
-            timeout_seconds=60.0 * timeout_minutes,
-            wait_seconds=60.0 * wait_minutes,
-            dry_run=dry_run,
-            smoke=smoke,
-        )
-
-    return await explained(work())
+    return await deploy_framework(
+        Framework.RAY_VLLM,
+        accelerator,
+        Target(cluster=cluster, hub=hub, store=store),
+        endpoint=endpoint,
+        model=model,
+        image=image,
+        options={"engine": engine, "ray": ray},
+        workload=workload,
+        smoke=smoke,
+        timeout_minutes=timeout_minutes,
+        wait_minutes=wait_minutes,
+        dry_run=dry_run,
+    )

@@ -8,45 +8,31 @@ from typing import Any, Literal
 from prefect import get_run_logger, runtime
 from pydantic import BaseModel, ConfigDict
 
-from blocks.cluster import InferenceCluster
-from blocks.hub import HuggingFaceHub
-from blocks.store import ModelStore
 from flows.clock import Clock
+from flows.look import LookedUp, look
 from flows.parameters import SmokeOptions, smoke_expectation
 from flows.takeover import MAKE_ROOM, Means, bring_up, finish, give_up, settle, switch
+from flows.target import Target
 from kube.connect import Cluster
+from serving.check import smoke_result
 from serving.errors import InferenceError
-from serving.frameworks.nim import pinned as pinned_by_image
 from serving.frameworks.workload import Manifest
 from serving.lifecycle import begun, now, proved, require_unchanged
-from serving.models import PinnedModel, StagedFile, StagedModel
+from serving.models import PinnedModel, StagedModel
 from serving.record import Change, EndpointRecord, Rejected, ReleaseRecord
 from serving.release import Release, release_of
 from serving.rendering import render
 from serving.smoke import SmokeExpectation
-from serving.spec import EndpointSpec, Framework, WeightsSource
-from staging.plan import StagePlan
+from serving.spec import EndpointSpec
 from tasks.apply import try_workload
-from tasks.fit import check_fit
 from tasks.pause import named
-from tasks.preflight import preflight
 from tasks.record import held_record
 from tasks.release import bringing_run
 from tasks.report import report_failure, report_ready
 from tasks.runs import describe_deploy, run_id
 from tasks.secret import apply_hub_secret
-from tasks.smoke import smoke_result
-from tasks.stage import check_model_store, pin_model, plan_staging, stage_planned
+from tasks.stage import plan_staging, stage_planned
 from tasks.together import all_of
-
-
-@dataclass(frozen=True)
-class Target:
-    """The three blocks that a deploy works with."""
-
-    cluster: InferenceCluster
-    hub: HuggingFaceHub
-    store: ModelStore
 
 
 class DeployReport(BaseModel):
@@ -69,19 +55,6 @@ class DeployReport(BaseModel):
     diff: str
     seconds: dict[str, float]
     gap_seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class _Model:
-    """What was found out about the model: the commit, and the plan of its staging unless pods load from the Hub."""
-
-    pinned: PinnedModel
-    plan: StagePlan | None
-
-    @property
-    def expected(self) -> StagedModel | None:
-        """The staged model, or what it will be."""
-        return (self.plan.staged or _as_if_staged(self.plan)) if self.plan else None
 
 
 async def deploy_endpoint(
@@ -125,7 +98,7 @@ async def deploy_endpoint(
     try:
         cluster = await asyncio.to_thread(target.cluster.connect)
         try:
-            model = await clock.time("check", _check(spec, target, pinned, cluster))
+            model = await clock.time("check", look(spec, target, pinned, cluster))
             await describe_deploy(spec, model.pinned)
             if dry_run:
                 return await _dry_run(spec, model, cluster, clock)
@@ -176,7 +149,7 @@ class _Plan:
     """What a deploy is to do, once everything was looked at."""
 
     spec: EndpointSpec
-    model: _Model
+    model: LookedUp
     target: Target
     change: Change
     expectation: SmokeExpectation
@@ -271,46 +244,12 @@ async def recorded_manifests(release: ReleaseRecord, *, target: Target) -> list[
     return render(release.spec, staged, named(release))
 
 
-async def _check(spec: EndpointSpec, target: Target, pinned: PinnedModel | None, cluster: Cluster) -> _Model:
-    looks = _look_at_model(spec, target, pinned), preflight(spec, cluster), describe_deploy(spec)
-    model: _Model = (await all_of(*looks))[0]
-    staged = model.expected
-    manifests = render(spec, staged, release_of(spec, model.pinned, staged))
-    await check_fit(spec, model.pinned, model.plan, manifests, target.hub.access(), cluster)
-    return model
-
-
-async def _look_at_model(spec: EndpointSpec, target: Target, pinned: PinnedModel | None) -> _Model:
-    if spec.framework is Framework.NIM:
-        return _Model(pinned_by_image(spec), None)
-    known = _given(pinned) if pinned else pin_model(spec.model, target.hub)
-    if spec.weights is WeightsSource.HUB:
-        return _Model(await known, None)
-    pinned, _ = await all_of(known, check_model_store(target.store))
-    return _Model(pinned, await plan_staging(pinned, target.hub, target.store))
-
-
-async def _dry_run(spec: EndpointSpec, model: _Model, cluster: Cluster, clock: Clock) -> DeployReport:
+async def _dry_run(spec: EndpointSpec, model: LookedUp, cluster: Cluster, clock: Clock) -> DeployReport:
     staged = model.expected
     manifests = render(spec, staged, release_of(spec, model.pinned, staged))
     changes = await clock.time("dry run", try_workload(manifests, cluster))
     return DeployReport(record=None, moved_bytes=0, changed=changes.changed, diff=changes.diff, seconds=clock.seconds)
 
 
-def _as_if_staged(plan: StagePlan) -> StagedModel:
-    """The staged model as far as it is known before a byte moved: checksums of small files show as zeros."""
-    files = tuple(
-        StagedFile(path=entry.file.path, size=entry.file.size, sha256=entry.sha256 or entry.file.sha256 or "0" * 64)
-        for entry in plan.files
-    )
-    return StagedModel(
-        model=plan.model, uri=plan.uri, files=files, region=plan.store.region, endpoint_url=plan.store.endpoint_url
-    )
-
-
 async def _nothing() -> Any:
     return None
-
-
-async def _given(pinned: PinnedModel) -> PinnedModel:
-    return pinned

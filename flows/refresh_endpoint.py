@@ -18,7 +18,8 @@ from flows.parameters import (
     TimeoutMinutes,
     titled,
 )
-from flows.pipeline import DeployReport, Target, deploy_endpoint, settle_endpoint
+from flows.pipeline import DeployReport, deploy_endpoint, settle_endpoint
+from flows.target import Target
 from serving import events
 from serving.models import PinnedModel
 from serving.record import EndpointRecord

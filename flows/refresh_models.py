@@ -12,8 +12,9 @@ from pydantic import BaseModel
 
 from flows.naming import in_namespace
 from flows.parameters import ClusterBlock, HubBlock, Namespace, StoreBlock, TimeoutMinutes, titled
-from flows.pipeline import Target, settle_endpoint
+from flows.pipeline import settle_endpoint
 from flows.refresh_endpoint import refresh_endpoint
+from flows.target import Target
 from serving import events
 from serving.errors import InferenceError
 from serving.refresh import Decision, Step, decide

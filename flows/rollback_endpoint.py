@@ -15,7 +15,8 @@ from flows.parameters import (
     WaitMinutes,
     titled,
 )
-from flows.pipeline import DeployReport, Target, deploy_endpoint
+from flows.pipeline import DeployReport, deploy_endpoint
+from flows.target import Target
 from serving.events import rolled_back
 from serving.rollback import choose_release, rejection_of, with_present_rules
 from tasks.events import emit

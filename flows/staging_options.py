@@ -9,9 +9,9 @@ from serving.forms import FormGroup
 from staging.engine import MEMORY_BUDGET
 from staging.parts import MIB
 from staging.selection import DEFAULT_IGNORE, Selection
+from staging.transfer import Transfer
 from staging.workers import Runner, check_runner
 from staging.xet import Transport
-from tasks.stage import Transfer
 
 
 class SelectionOptions(FormGroup):

@@ -5,7 +5,6 @@ that died finishes what was proved and undoes what was not. docs/releases.md dra
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from prefect import get_run_logger
@@ -23,6 +22,7 @@ from tasks.gateway import kept_out, let_in, let_out
 from tasks.pause import live_replicas, named
 from tasks.record import HeldRecord
 from tasks.release import (
+    Restore,
     bring_back,
     has_workload,
     make_room,
@@ -40,9 +40,6 @@ MAKE_ROOM = "make room"
 
 LOOK_SECONDS = 5.0
 """How often a run that waits for the old release's time looks whether it still holds the lease."""
-
-Restore = Callable[[ReleaseRecord], Awaitable[list[Manifest]]]
-"""Returns the manifests of a release that the record holds."""
 
 
 @dataclass(frozen=True)

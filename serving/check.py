@@ -95,12 +95,12 @@ def problems(
     return tuple(found)
 
 
-def smoke_result(report: SmokeReport, at: str) -> SmokeResult:
+def smoke_result(report: SmokeReport, at: str = "") -> SmokeResult:
     """The test as the record keeps it.
 
     Args:
         report: What came.
-        at: When, as records have it.
+        at: When, as records have it; empty: when the release was promoted.
     """
     return SmokeResult(
         passed=report.passed,

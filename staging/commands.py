@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from urllib.parse import urlsplit
 from serving.errors import InferenceError, InputError, StagingError, StoreError
 from serving.models import ModelSource
 from staging import inventory as contents
-from staging.engine import StageResult, stage
+from staging.engine import StageResult
 from staging.hub import HubAccess, pin
 from staging.journal import JournalEntry
 from staging.layout import Layout
@@ -23,12 +22,12 @@ from staging.manifest import find_staged
 from staging.parts import MIB
 from staging.plan import Source, StagePlan
 from staging.plan import plan as make_plan
-from staging.progress import StageProgress
 from staging.selection import DEFAULT_IGNORE
 from staging.store import StoreAccess, check_store
 from staging.terminal import ProgressLine
+from staging.transfer import Transfer, carry_out
 from staging.verify import verify as read_back
-from staging.workers import check_runner, workers
+from staging.workers import check_runner
 
 WHENCE = {Source.HUB: "from the Hub", Source.COPY: "copied inside S3", Source.PRESENT: "there already"}
 
@@ -42,25 +41,11 @@ def copy(options: argparse.Namespace) -> int:
     planned = _planned(options, hub, store)
     if planned.staged is None:
         check_store(store)
-        with ProgressLine(enabled=not options.json and sys.stderr.isatty()) as line:
-            result = _moved(planned, options, line.show)
-    else:
-        result = stage(planned)
+    how = Transfer(options.runner, options.address, options.workers, options.memory * MIB, options.transport)
+    with ProgressLine(enabled=not options.json and sys.stderr.isatty()) as line:
+        result = carry_out(planned, how, progress=line.show)
     _say_staged(planned, result, as_json=options.json)
     return 0
-
-
-def _moved(planned: StagePlan, options: argparse.Namespace, show: Callable[[StageProgress], None]) -> StageResult:
-    memory = options.memory * MIB
-    with workers(options.runner, options.address, options.workers, memory_budget=memory) as pool:
-        return stage(
-            planned,
-            progress=show,
-            memory_budget=memory,
-            transport=options.transport,
-            submit=pool.submit if pool else None,
-            workers=pool.count if pool else 1,
-        )
 
 
 def plan(options: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
+from importlib import import_module
 
 from serving.errors import InferenceError, InputError, StagingError
 from staging.spread import Submit
@@ -58,7 +59,7 @@ def check_runner(runner: Runner, address: str = "") -> None:
             )
         return
     try:
-        _MODULES[runner]()
+        import_module(_MODULES[runner])
     except ImportError:
         raise InputError(
             f"Workers of {runner.value} cannot be used: its package is not installed here.",
@@ -177,7 +178,8 @@ def _unwrapped(future: Future[ItemOutcome]) -> Future[ItemOutcome]:
 
 def _unreachable(what: str, address: str, error: BaseException) -> StagingError:
     return StagingError(
-        f"The {what} at {address or 'this machine'} could not be reached: {str(error).splitlines()[0]}",
+        f"The {what} at {address or 'this machine'} could not be reached: "
+        f"{(str(error) or type(error).__name__).splitlines()[0]}",
         cause="It is not running, not reachable from here, or of another version.",
         fix="Correct the address, or leave it empty for worker processes on this machine. Nothing was moved.",
         code="staging.workers_unreachable",
@@ -194,17 +196,5 @@ def _without_workers(kind: str, address: str, error: BaseException | None) -> St
     )
 
 
-def _import_dask() -> object:
-    import distributed
-
-    return distributed
-
-
-def _import_ray() -> object:
-    import ray
-
-    return ray
-
-
-_MODULES: dict[Runner, Callable[[], object]] = {Runner.DASK: _import_dask, Runner.RAY: _import_ray}
+_MODULES = {Runner.DASK: "distributed", Runner.RAY: "ray"}
 _CLUSTERS = {Runner.DASK: _dask, Runner.RAY: _ray}

@@ -134,6 +134,21 @@ class HeldRecord:
         self.lease.discarded = False
 
 
+def lease_seconds() -> int:
+    """After how many seconds without renewal a run counts as dead.
+
+    Raises:
+        InputError: The environment variable holds no number of seconds.
+    """
+    given = os.environ.get(LEASE_SECONDS_VARIABLE, "") or str(LEASE_SECONDS)
+    if not given.isdecimal() or int(given) < 1:
+        raise InputError(
+            f"{LEASE_SECONDS_VARIABLE} is {given!r}, which is no number of seconds.",
+            fix=f"Set it to a whole number above 0, or leave it out: {LEASE_SECONDS} is the default.",
+        )
+    return int(given)
+
+
 @asynccontextmanager
 async def one_writer(
     namespace: str, endpoint: str, cluster: Cluster, *, wait_seconds: float, lease: str = ""
@@ -155,7 +170,7 @@ async def one_writer(
         namespace=namespace,
         name=lease or lease_name(endpoint),
         holder=str(runtime.flow_run.id or f"{socket.gethostname()}-{os.getpid()}"),
-        seconds=int(os.environ.get(LEASE_SECONDS_VARIABLE, LEASE_SECONDS)),
+        seconds=lease_seconds(),
         wait_seconds=wait_seconds,
         labels={"app.kubernetes.io/managed-by": "inference-flows", ENDPOINT_LABEL: endpoint},
     )

@@ -29,6 +29,7 @@ from tasks.wait import wait_until_ready
 __all__ = [
     "KINDS",
     "VOLUME_KINDS",
+    "Restore",
     "bring_back",
     "bringing_run",
     "current_release",
@@ -46,6 +47,10 @@ def current_release(spec: EndpointSpec, cluster: Cluster) -> str:
     """Id of the release that the endpoint's Service points at; empty if there is no such Service."""
     service = get(cluster, "v1", "Service", spec.name, spec.namespace)
     return str(((service or {}).get("spec") or {}).get("selector", {}).get(RELEASE_LABEL, ""))
+
+
+Restore = Callable[[ReleaseRecord], Awaitable[list[Manifest]]]
+"""Returns the manifests of a release that the record holds."""
 
 
 def bringing_run(spec: EndpointSpec, release: Release, cluster: Cluster) -> str:
@@ -76,7 +81,7 @@ async def make_room(release: ReleaseRecord, cluster: Cluster) -> None:
 async def bring_back(
     release: ReleaseRecord,
     cluster: Cluster,
-    restore: Callable[[ReleaseRecord], Awaitable[list[Manifest]]],
+    restore: Restore,
     timeout_seconds: float,
 ) -> None:
     """Gives the release that served its pods again and waits until it serves.

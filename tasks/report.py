@@ -1,4 +1,4 @@
-"""What a run leaves for people and programs: the record in the cluster, a markdown artifact, events, lineage."""
+"""What a run leaves for people and programs beside the record: a markdown artifact, events, lineage."""
 
 from collections.abc import Mapping
 

@@ -16,7 +16,6 @@ from kube.read import list_
 from kube.service import ServiceWay, way_to
 from serving.errors import ClusterError, SmokeTestError
 from serving.frameworks.workload import Manifest
-from serving.record import SmokeResult
 from serving.release import Release
 from serving.smoke import SmokeExpectation, SmokeReport, SmokeRequest, SmokeResponse, judge, next_request
 from serving.spec import EndpointSpec, Framework
@@ -183,15 +182,3 @@ def says_something(line: str) -> bool:
         return False
     said = ("content", "reasoning_content", "reasoning", "text")
     return any(part.get(name) for part in parts for name in said)
-
-
-def smoke_result(report: SmokeReport) -> SmokeResult:
-    """A smoke test that passed, for the record."""
-    return SmokeResult(
-        passed=report.passed,
-        prompt=report.prompt,
-        answer=report.answer,
-        seconds=report.seconds,
-        first_token_seconds=report.first_token_seconds,
-        tokens_per_second=report.tokens_per_second,
-    )

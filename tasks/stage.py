@@ -4,7 +4,6 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -14,37 +13,17 @@ from blocks.store import ModelStore
 from serving.events import ModelStaged
 from serving.lineage import hub_key, staged_key
 from serving.models import ModelSource, PinnedModel
-from staging.engine import MEMORY_BUDGET, StageResult, stage
+from staging.engine import StageResult
 from staging.hub import pin
 from staging.plan import StagePlan, plan
 from staging.progress import StageProgress
 from staging.selection import Selection
 from staging.store import check_store
-from staging.workers import Runner, workers
-from staging.xet import Transport
+from staging.transfer import Transfer, carry_out
 from tasks.assets import making
 from tasks.events import emit
 from tasks.limits import staging_slot
 from tasks.progress import ProgressBar, run_in_thread
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """How a plan is carried out.
-
-    Attributes:
-        runner: Who moves the parts of large files.
-        address: Of the runner's cluster; empty for worker processes on this machine.
-        workers: How many ranges of parts are under way at a time; 0 for as many as the cluster has processors.
-        memory_budget: Bytes of file contents that each process holds at a time.
-        transport: How files come from the Hub.
-    """
-
-    runner: Runner = Runner.THREADS
-    address: str = ""
-    workers: int = 0
-    memory_budget: int = MEMORY_BUDGET
-    transport: Transport = Transport.AUTO
 
 
 @task(name="pin-model", task_run_name="pin-model", cache_policy=NO_CACHE)
@@ -104,18 +83,7 @@ async def _stage(planned: StagePlan, how: Transfer) -> StageResult:
         await bar.show(percent, progress_text(progress), final=progress.phase == "done")
 
     def work(note: Callable[[StageProgress], None], stop: threading.Event) -> StageResult:
-        if planned.staged is not None:
-            return stage(planned)
-        with workers(how.runner, how.address, how.workers, memory_budget=how.memory_budget) as pool:
-            return stage(
-                planned,
-                progress=note,
-                cancel=stop,
-                memory_budget=how.memory_budget,
-                transport=how.transport,
-                submit=pool.submit if pool else None,
-                workers=pool.count if pool else 1,
-            )
+        return carry_out(planned, how, progress=note, cancel=stop)
 
     async with staging_slot() if planned.staged is None else nullcontext():
         result = await run_in_thread(work, show)
