@@ -11,22 +11,21 @@ from pydantic import ValidationError
 
 from serving.catalog import Preset
 from serving.chart import sections
+from serving.chart.model_copy import NEEDLESS as COPY_NEEDLESS
 from serving.chart.model_copy import model_copy
-from serving.chart.values import Values
+from serving.chart.values import DEPLOYMENT, SERVER, Values, leaves
 from serving.errors import InputError
 from serving.explain import input_error, problems
 from serving.spec import Framework
 
-_DEPLOYMENT = "inference.modelServer.deployment"
-
 # What the chart has and needs no counterpart here, with the reason that is shown.
 _NEEDLESS = {
-    f"{_DEPLOYMENT}.topologySpreadConstraints": "pods are always spread over zones and nodes where possible",
-    f"{_DEPLOYMENT}.podAffinity": "pods of one group always prefer one zone",
-    f"{_DEPLOYMENT}.livenessProbe": "probes follow from the model's size and cannot end a load",
-    f"{_DEPLOYMENT}.readinessProbe": "probes follow from the model's size and cannot end a load",
+    f"{DEPLOYMENT}.topologySpreadConstraints": "pods are always spread over zones and nodes where possible",
+    f"{DEPLOYMENT}.podAffinity": "pods of one group always prefer one zone",
+    f"{DEPLOYMENT}.livenessProbe": "probes follow from the model's size and cannot end a load",
+    f"{DEPLOYMENT}.readinessProbe": "probes follow from the model's size and cannot end a load",
     **{
-        f"{_DEPLOYMENT}.{section}.{name}": why
+        f"{DEPLOYMENT}.{section}.{name}": why
         for section in ("nim", "nimContainer")
         for name, why in {
             "livenessProbe": "probes cannot end a load",
@@ -36,7 +35,7 @@ _NEEDLESS = {
             "shm": "shared memory is always memory, of 2Gi per GPU unless shared_memory says otherwise",
         }.items()
     },
-    "inference.modelServer.pythonVersion": "the image's tag says it",
+    f"{SERVER}.pythonVersion": "the image's tag says it",
     "modelPath": "the model is staged, and its pods get the address of its commit (stage-model)",
     "global.image.pullPolicy": "images are pulled if they are not there",
     "global.resources": "the chart itself does not use it",
@@ -50,6 +49,11 @@ _SAME = {
     "service.type": "ClusterIP",
     "ingress.enabled": False,
     "global.image.pullPolicy": "IfNotPresent",
+    **{
+        f"{DEPLOYMENT}.{section}.shm.{name}": value
+        for section in ("nim", "nimContainer")
+        for name, value in {"enabled": True, "medium": "Memory"}.items()
+    },
 }
 """Values that say what is so here anyway."""
 
@@ -57,8 +61,8 @@ _WITHOUT = {
     "service.type": "the Service is a ClusterIP: put a load balancer or a gateway of your own in front of it",
     "service.port": "endpoints answer on port 8000",
     "ingress": "an Ingress of your own can point to the endpoint's Service, whose name stays the same",
-    f"{_DEPLOYMENT}.lifecycle": "pod.drain_seconds and pod.termination_seconds say how pods end",
-    f"{_DEPLOYMENT}.resources": "only accelerators, cpu and memory are asked for; EFA with lws.efa",
+    f"{DEPLOYMENT}.lifecycle": "pod.drain_seconds and pod.termination_seconds say how pods end",
+    f"{DEPLOYMENT}.resources": "only accelerators, cpu and memory are asked for; EFA with lws.efa",
     "hfTokenSecret": "the token's Secret has the key token",
     "s3ModelCopy": "environment of a copy is the work pool's",
     "nimService": "the NIM operator's own defaults are kept",
@@ -120,7 +124,6 @@ def _preset(values: Values, name: str) -> Preset:
     framework = _FRAMEWORKS.get(chart_framework, chart_framework)
     graviton = values.take("inference.accelerator", "gpu")
     accelerator = "cpu" if graviton == "graviton" else str(graviton)
-    server = "inference.modelServer"
     endpoint = str(values.take("inference.serviceName", "inference"))
     model = str(values.take("model", "NousResearch/Llama-3.2-1B"))
     namespace = values.take("inference.serviceNamespace", "default")
@@ -132,8 +135,8 @@ def _preset(values: Values, name: str) -> Preset:
         "framework": framework,
         "accelerator": accelerator,
         "endpoint": endpoint,
-        "image": sections.image(values, f"{server}.image", "vllm/vllm-openai"),
-        "replicas": values.take(f"{server}.deployment.replicas", 1),
+        "image": sections.image(values, f"{SERVER}.image", "vllm/vllm-openai"),
+        "replicas": values.take(f"{DEPLOYMENT}.replicas", 1),
         "resources": sections.resources(values, accelerator, str(graviton)),
         "namespace": "" if namespace == "default" else namespace,
         "service_account": "" if account == "default" else account,
@@ -164,7 +167,7 @@ def _preset(values: Values, name: str) -> Preset:
 
 def _place(document: dict[str, Any], values: Values) -> dict[str, Any]:
     """An instance type stands in its own field, or as a node selector."""
-    chosen = values.take("inference.modelServer.deployment.instanceType", "")
+    chosen = values.take(f"{DEPLOYMENT}.instanceType", "")
     pod = document["pod"] or {}
     selector = pod.get("node_selector", {})
     as_label = selector.pop("node.kubernetes.io/instance-type", "")
@@ -174,13 +177,10 @@ def _place(document: dict[str, Any], values: Values) -> dict[str, Any]:
 
 
 def _remainder(values: Values, result: ImportedValues) -> None:
-    for path, why in _NEEDLESS.items():
-        there = {key: value for key, value in values.leaves() if key == path or key.startswith(f"{path}.")}
-        if any(_SAME.get(key) != value for key, value in there.items()):
+    for path, why in ((COPY_NEEDLESS if result.copy else {}) | _NEEDLESS).items():
+        if any(_SAME.get(key) != value for key, value in leaves(values.take(path), path)):
             result.notes.append(f"{path} is not needed: {why}.")
-        for key in there:
-            values.take(key)
-    for key, value in list(values.leaves()):
+    for key, value in values.leaves():
         if key in _SAME and _SAME[key] == value:
             continue
         why = next((why for path, why in _WITHOUT.items() if key == path or key.startswith(f"{path}.")), _UNKNOWN)

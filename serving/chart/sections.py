@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from serving.chart.values import Values, flag, number, snake, text_of, unquoted
+from serving.chart.values import DEPLOYMENT, SERVER, Values, flag, number, snake, text_of, unquoted
 from serving.options import LlamaCppOptions, VllmOptions
 from serving.spec import Accelerator, Framework
 
@@ -19,13 +19,13 @@ def image(values: Values, path: str, default: str) -> str:
 
 def resources(values: Values, accelerator: str, chart_accelerator: str) -> dict[str, Any]:
     """The chart has one section per accelerator; only the chosen one counts, the other is its default."""
-    section = f"inference.modelServer.deployment.resources.{chart_accelerator}"
+    section = f"{DEPLOYMENT}.resources.{chart_accelerator}"
     if operators := values.take("nimService.resources"):
         values.put_back(section, operators)
     requests, limits = values.take(f"{section}.requests", {}), values.take(f"{section}.limits", {})
     for other in ("gpu", "neuron", "graviton"):
         if other != chart_accelerator:
-            values.take(f"inference.modelServer.deployment.resources.{other}")
+            values.take(f"{DEPLOYMENT}.resources.{other}")
     device = Accelerator(accelerator).resource if accelerator in ("gpu", "neuron") else ""
     count = requests.pop(device, None) or limits.pop(device, None)
     limits.pop(device, None)
@@ -42,11 +42,11 @@ def resources(values: Values, accelerator: str, chart_accelerator: str) -> dict[
 
 def environment(values: Values, framework: str) -> dict[str, str]:
     """Returns the engine's environment."""
-    env = dict(values.take("inference.modelServer.env", {}))
+    env = dict(values.take(f"{SERVER}.env", {}))
     env |= dict(values.take("inference.env", {}))
     if framework == Framework.NIM:
         for section in ("nim", "nimContainer"):
-            env |= dict(values.take(f"inference.modelServer.deployment.{section}.env", {}))
+            env |= dict(values.take(f"{DEPLOYMENT}.{section}.env", {}))
         env |= {entry["name"]: entry["value"] for entry in values.take("nimService.env", []) if "value" in entry}
     if framework == Framework.RAY_VLLM and (level := values.take("vllm.logLevel")):
         env["VLLM_LOGGING_LEVEL"] = str(level).upper()
@@ -55,32 +55,31 @@ def environment(values: Values, framework: str) -> dict[str, str]:
 
 def pod(values: Values, graviton: bool) -> dict[str, Any]:
     """Returns where pods run."""
-    deployment = "inference.modelServer.deployment"
-    tolerations = values.take(f"{deployment}.tolerations", []) + values.take("nimService.tolerations", [])
+    tolerations = values.take(f"{DEPLOYMENT}.tolerations", []) + values.take("nimService.tolerations", [])
     given = {
         "node_selector": {
-            **values.take(f"{deployment}.nodeSelector", {}),
+            **values.take(f"{DEPLOYMENT}.nodeSelector", {}),
             **values.take("nimService.nodeSelector", {}),
         },
         "tolerations": [
             entry for entry in tolerations if entry.get("key") not in ("nvidia.com/gpu", "aws.amazon.com/neuron")
         ],
         "image_pull_secrets": [entry["name"] for entry in values.take("imagePullSecrets", [])],
-        "annotations": values.take(f"{deployment}.annotations", {}),
+        "annotations": values.take(f"{DEPLOYMENT}.annotations", {}),
         "labels": values.take("extraLabels", {}),
         "service_annotations": values.take("service.annotations", {}),
         "architecture": "arm64" if graviton else "",
-        **_ending(values, deployment),
+        **_ending(values),
     }
     return {key: value for key, value in given.items() if value}
 
 
-def _ending(values: Values, deployment: str) -> dict[str, int]:
+def _ending(values: Values) -> dict[str, int]:
     """How pods end: a hook that only sleeps is what ours do, too."""
     found: dict[str, int] = {}
-    if grace := values.take(f"{deployment}.terminationGracePeriodSeconds"):
+    if grace := values.take(f"{DEPLOYMENT}.terminationGracePeriodSeconds"):
         found["termination_seconds"] = int(grace)
-    hook = f"{deployment}.lifecycle.preStop"
+    hook = f"{DEPLOYMENT}.lifecycle.preStop"
     asked = values.take(f"{hook}.sleep.seconds")
     if asked is None and (command := values.take(f"{hook}.exec.command")):
         slept = _SLEEP.search(" ".join(str(word) for word in command))
@@ -94,18 +93,15 @@ def _ending(values: Values, deployment: str) -> dict[str, int]:
 
 def shared_memory(values: Values) -> str:
     """Returns the size of shared memory; empty where the chart's own default stands, which suits no model."""
-    deployment = "inference.modelServer.deployment"
-    found = values.take(f"{deployment}.sharedMemory", "")
+    found = values.take(f"{DEPLOYMENT}.sharedMemory", "")
     for section in ("nim", "nimContainer"):
-        for needless in ("enabled", "medium"):
-            values.take(f"{deployment}.{section}.shm.{needless}")
-        found = found or values.take(f"{deployment}.{section}.shm.sizeLimit", "")
+        found = found or values.take(f"{DEPLOYMENT}.{section}.shm.sizeLimit", "")
     return str(found)
 
 
 def fabric(values: Values, accelerator: str) -> dict[str, int] | None:
     """Returns the group's Elastic Fabric Adapters, which the chart's values list among the resources."""
-    section = f"inference.modelServer.deployment.resources.{accelerator}"
+    section = f"{DEPLOYMENT}.resources.{accelerator}"
     counts = []
     for kind in ("requests", "limits"):
         part = values.take(f"{section}.{kind}", {})
@@ -120,7 +116,7 @@ def fabric(values: Values, accelerator: str) -> dict[str, int] | None:
 
 def startup(values: Values) -> int | None:
     """The chart's startup budget; its default of ten minutes is left to our own, which knows the model's size."""
-    probe = values.take("inference.modelServer.deployment.startupProbe")
+    probe = values.take(f"{DEPLOYMENT}.startupProbe")
     if not probe:
         return None
     seconds = int(probe.get("failureThreshold", 3)) * int(probe.get("periodSeconds", 10))
@@ -157,7 +153,7 @@ def parameters(values: Values, framework: str) -> dict[str, Any]:
 
 def ray(values: Values) -> dict[str, Any]:
     """Returns the settings of Ray."""
-    options, deployment = "inference.rayOptions", "inference.modelServer.deployment"
+    options = "inference.rayOptions"
     scaling, high = f"{options}.autoscaling", f"{options}.gcs.highAvailability"
     seen = f"{options}.observability"
     redis = f"{high}.redis"
@@ -165,9 +161,9 @@ def ray(values: Values) -> dict[str, Any]:
     with_redis = bool(values.take(f"{high}.enabled", False))
     found = {
         "version": text_of(values.take(f"{options}.rayVersion", "2.47.0")),
-        "vllm_version": text_of(values.take("inference.modelServer.vllmVersion", "")),
-        "min_workers": values.take(f"{deployment}.minReplicas", 1),
-        "max_workers": values.take(f"{deployment}.maxReplicas", 2),
+        "vllm_version": text_of(values.take(f"{SERVER}.vllmVersion", "")),
+        "min_workers": values.take(f"{DEPLOYMENT}.minReplicas", 1),
+        "max_workers": values.take(f"{DEPLOYMENT}.maxReplicas", 2),
         "autoscaling": values.take(f"{scaling}.enabled"),
         "upscaling_mode": values.take(f"{scaling}.upscalingMode"),
         "idle_timeout_seconds": values.take(f"{scaling}.idleTimeoutSeconds"),

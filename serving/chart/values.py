@@ -4,6 +4,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+SERVER = "inference.modelServer"
+DEPLOYMENT = f"{SERVER}.deployment"
+
 
 class Values:
     """A values document from which parameters are taken one by one; what is left was not understood."""
@@ -33,7 +36,7 @@ class Values:
 
     def leaves(self) -> Iterator[tuple[str, Any]]:
         """Yields what is left, empty values not counted."""
-        yield from _leaves(self.rest, "")
+        yield from leaves(self.rest, "")
 
 
 def _copied(part: Any) -> Any:
@@ -42,10 +45,11 @@ def _copied(part: Any) -> Any:
     return list(part) if isinstance(part, list) else part
 
 
-def _leaves(part: Any, path: str) -> Iterator[tuple[str, Any]]:
+def leaves(part: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yields the parameters of a part of a document, with their whole paths; empty values not counted."""
     if isinstance(part, dict):
         for key, value in part.items():
-            yield from _leaves(value, f"{path}.{key}" if path else str(key))
+            yield from leaves(value, f"{path}.{key}" if path else str(key))
     elif part not in (None, "", []):
         yield path, part
 
