@@ -3,7 +3,9 @@
 It is read off the rules themselves (`serving.combinations`), so that it cannot say anything else than they do.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 
 from serving.combinations import impossibilities, not_on
 from serving.frameworks.defaults import default_image, default_weights
@@ -90,12 +92,12 @@ def _why(framework: Framework, accelerator: Accelerator, weights: WeightsSource,
 def to_markdown() -> str:
     """Returns the table, and below it one sentence for each thing that is impossible."""
     lines = ["| framework | accelerator | image | stream | sync | mount | hub |", "| --- " * 7 + "|"]
-    for framework in Framework:
-        for accelerator in Accelerator:
-            row = [cell for cell in cells() if (cell.framework, cell.accelerator) == (framework, accelerator)]
-            if any(not cell.why for cell in row):
-                lines.append(_line(row))
-    lines += ["", *(f"- {sentence}" for sentence in _sentences())]
+    every = cells()
+    for _, group in groupby(every, key=lambda cell: (cell.framework, cell.accelerator)):
+        row = list(group)
+        if any(not cell.why for cell in row):
+            lines.append(_line(row))
+    lines += ["", *(f"- {sentence}" for sentence in _sentences(every))]
     return "\n".join(lines) + "\n"
 
 
@@ -117,5 +119,5 @@ def _shown(cell: Cell, image: str) -> str:
     return f"with `{cell.image}`" if cell.image and image else "yes"
 
 
-def _sentences() -> list[str]:
-    return list(dict.fromkeys(cell.why for cell in cells() if cell.why))
+def _sentences(every: Iterable[Cell]) -> list[str]:
+    return list(dict.fromkeys(cell.why for cell in every if cell.why))
