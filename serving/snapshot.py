@@ -7,6 +7,7 @@ The shape is that of a saved snapshot file: plural kinds in lower case with list
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 Object = Mapping[str, Any]
@@ -57,7 +58,7 @@ class Snapshot:
             elapsed=float(entry.get("t") or 0.0),
         )
 
-    @property
+    @cached_property
     def taken(self) -> datetime | None:
         """When it was taken: as it says or the latest of its timestamps; None if it has none."""
         things = (*self.pods, *(entry for entries in self.objects.values() for entry in entries))

@@ -1,3 +1,6 @@
+import pickle
+from dataclasses import replace
+
 import pytest
 
 from serving.diagnosis import Diagnosis, diagnose, logs_wanted
@@ -87,6 +90,17 @@ def test_the_logs_that_tell_of_a_crash_are_named() -> None:
     (wanted,) = logs_wanted(seen("10a").pods)
     assert (wanted.container, wanted.previous) == ("vllm", True)
     assert logs_wanted(seen("01").pods) == []
+
+
+def test_a_changed_copy_of_a_snapshot_has_a_time_of_its_own() -> None:
+    snapshot, untouched = seen("01"), seen("01")
+    before = snapshot.taken
+    assert before is not None
+    assert snapshot == untouched
+    assert pickle.loads(pickle.dumps(snapshot)) == snapshot
+    later = replace(snapshot, taken_at="2026-12-01T00:00:00Z").taken
+    assert later is not None
+    assert later > before
 
 
 def test_a_rollout_error_says_cause_and_fix() -> None:
