@@ -106,15 +106,15 @@ class Snapshot:
 
     def log(self, pod: str, container: str) -> str:
         """Returns what a container last said that tells of its end: the previous run's log if there is one."""
-        found = self.logs.get(pod, {}).get(container, {})
-        texts = []
-        for run in ("previous", "current"):
-            entry = found.get(run)
-            if isinstance(entry, str):
-                texts.append(entry)
-            elif entry and entry.get("status", 200) == 200:
-                texts.append(str(entry.get("body") or ""))
+        texts = [self.run_log(pod, container, run) for run in ("previous", "current")]
         return "\n".join(text for text in texts if text)
+
+    def run_log(self, pod: str, container: str, run: str) -> str:
+        """Returns what one run of a container said, ``previous`` or ``current``; empty if that could not be read."""
+        entry = self.logs.get(pod, {}).get(container, {}).get(run)
+        if isinstance(entry, str):
+            return entry
+        return str(entry.get("body") or "") if entry and entry.get("status", 200) == 200 else ""
 
 
 def involved(event: Object) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from serving.diagnosis import Category, Diagnosis, Evidence
-from serving.findings.wording import one_line
+from serving.findings.wording import last_match, one_line
 from serving.snapshot import Snapshot, being_deleted, is_true, name_of
 
 _LISTENS = re.compile(
@@ -50,7 +50,7 @@ def _refused(snapshot: Snapshot, entry: Mapping[str, Any], text: str) -> Diagnos
         match[1]
         for pod in snapshot.pods
         for container in (pod.get("spec") or {}).get("containers") or ()
-        if (match := _last(_LISTENS, snapshot.log(name_of(pod), str(container.get("name")))))
+        if (match := last_match(_LISTENS, snapshot.log(name_of(pod), str(container.get("name")))))
     ]
     evidence = [Evidence(f"request {entry.get('method')} {entry.get('path')}", one_line(text))]
     listens = said[-1] if said else ""
@@ -222,10 +222,3 @@ def _text(value: Any) -> str:
         inner = error.get("message") if isinstance(error, dict) else error
         return str(value.get("message") or inner or json.dumps(value))
     return str(value or "")
-
-
-def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
-    found = None
-    for match in pattern.finditer(text):
-        found = match
-    return found

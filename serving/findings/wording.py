@@ -1,4 +1,6 @@
-"""How findings name objects."""
+"""How findings name objects, and quote what was said."""
+
+import re
 
 from serving.snapshot import Container, Object, name_of, namespace_of
 
@@ -24,6 +26,14 @@ def tail(text: str, lines: int = 5, width: int = 400) -> str:
     """Returns the last lines of a log that hold anything."""
     kept = [line.strip() for line in text.splitlines() if line.strip()][-lines:]
     return "\n".join(line if len(line) <= width else line[: width - 1] + "…" for line in kept)
+
+
+def last_match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    """Returns the pattern's last match in the text; None if it has none."""
+    found = None
+    for match in pattern.finditer(text):
+        found = match
+    return found
 
 
 def one_line(text: str, width: int = 400) -> str:

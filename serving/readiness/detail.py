@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from serving.findings.autoscalers import words_about
-from serving.findings.wording import one_line
+from serving.findings.wording import last_match, one_line
 from serving.quantities import human
 from serving.readiness.model import Phase, Readiness
 from serving.snapshot import Container, Object, Snapshot, being_deleted, containers, is_true, name_of
@@ -60,39 +60,29 @@ def _of_pod(readiness: Readiness, pod: Object, snapshot: Snapshot) -> Readiness 
         events = [event for event in snapshot.events_of("Pod", name) if event.get("reason") in ("Pulling", "Pulled")]
         if not events or events[-1].get("reason") != "Pulling":
             return None  # its volumes are being mounted, or the image is there
-        said = str(events[-1].get("message"))
-        return replace(readiness, message=f"{name}: {one_line(said)[:1].lower()}{said[1:]}")
+        said = one_line(str(events[-1].get("message")))
+        return replace(readiness, message=f"{name}: {said[:1].lower()}{said[1:]}")
     container = _working(pod)
     if container is None:
         return None
-    log = _now(snapshot, name, container.name)
-    if container.init and (fetched := _last(_FETCHED, log)):
+    log = snapshot.run_log(name, container.name, "current")
+    if container.init and (fetched := last_match(_FETCHED, log)):
         done, total = int(fetched[1]), int(fetched[2])
         share = min(1.0, done / total) if total else 0.0
         message = f"{name}: fetching weights, {human(done)} of {human(total)} ({share:.0%})"
         return replace(readiness, message=message, share=share)
-    if readiness.phase is Phase.LOADING and (warms := _last(_WARMS, log)):
-        shards = _last(_SHARDS, log)
-        if shards is None or warms.start() > shards.start():
-            return replace(
-                readiness, phase=Phase.WARMING, message=f"{name}: warming up ({one_line(_line(log, warms), 120)})"
-            )
-    if readiness.phase is Phase.LOADING and (shards := _last(_SHARDS, log)):
+    return _of_engine(readiness, name, log) if readiness.phase is Phase.LOADING else None
+
+
+def _of_engine(readiness: Readiness, name: str, log: str) -> Readiness | None:
+    warms, shards = last_match(_WARMS, log), last_match(_SHARDS, log)
+    if warms and (shards is None or warms.start() > shards.start()):
+        message = f"{name}: warming up ({one_line(_line(log, warms), 120)})"
+        return replace(readiness, phase=Phase.WARMING, message=message)
+    if shards:
         message = f"{name}: loading weights, {shards[2]} of {shards[3]} shards ({shards[1]}%)"
         return replace(readiness, message=message, share=int(shards[1]) / 100)
     return None
-
-
-def _now(snapshot: Snapshot, pod: str, container: str) -> str:
-    entry = snapshot.logs.get(pod, {}).get(container, {}).get("current") or {}
-    return str(entry.get("body") or "") if isinstance(entry, dict) else str(entry)
-
-
-def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
-    found = None
-    for match in pattern.finditer(text):
-        found = match
-    return found
 
 
 def _line(text: str, match: re.Match[str]) -> str:

@@ -49,16 +49,27 @@ def test_shards_and_then_the_warm_up_are_said() -> None:
     assert told(loading(), "INFO nothing").message == pod_phase(pod_of(loading()))[1]
 
 
-def test_an_image_that_is_being_pulled_is_named() -> None:
+def pulling() -> Entry:
     entry = scenes.without_events(last("01"), "Pulled", "Created", "Started", "Unhealthy")
     pod = pod_of(entry)
     pod["status"]["containerStatuses"][0] |= {"ready": False, "state": {"waiting": {"reason": "ContainerCreating"}}}
     for condition in pod["status"]["conditions"]:
         condition["status"] = "False" if condition["type"] == "Ready" else condition["status"]
+    return entry
+
+
+def test_an_image_that_is_being_pulled_is_named() -> None:
+    entry = pulling()
     silent = scenes.without_events(entry, "Pulling")
     assert told(silent).message == pod_phase(pod_of(silent))[1]  # its volumes are being mounted: no word of the image
     event(entry, "Pulling", 'Pulling image "vllm/vllm-openai:v0.11.0"', type="Normal")
     assert 'pulling image "vllm/vllm-openai:v0.11.0"' in told(entry).message
+
+
+def test_a_message_of_several_lines_is_shown_on_one() -> None:
+    entry = event(pulling(), "Pulling", 'Pulling image "a/b:1"\n  from its mirror\n', type="Normal")
+    name = pod_of(entry)["metadata"]["name"]
+    assert told(entry).message == f'{name}: pulling image "a/b:1" from its mirror'
 
 
 @pytest.mark.parametrize(
