@@ -10,6 +10,7 @@ from serving.snapshot import Object, Snapshot, event_time, involved, name_of, so
 
 _HELP_COMES = ("TriggeredScaleUp", "Nominated", "NominatedPod")
 _REFUSED = "NotTriggerScaleUp"
+_NODE_CLAIM = "NodeClaim"
 _EC2_LIMIT = re.compile(r"VcpuLimitExceeded|MaxSpotInstanceCountExceeded|InstanceLimitExceeded|vCPU (?:limit|capacity)")
 _TRIES_AGAIN = re.compile(r"in backoff after failed scale-up|nodepool.*not ready|no nodepools found|NodePool.*NotReady")
 
@@ -66,13 +67,11 @@ def heard(snapshot: Snapshot, pod: Object, found: Diagnosis) -> Diagnosis:
     """Adds to a finding what the autoscaler says: help that comes is waited for, a refusal is final."""
     if not found.final and snapshot.adds_nodes:
         found = replace(found, help_comes=True)
-    said = [event for event in snapshot.events_of("Pod", name_of(pod)) if _speaks(event)]
-    launches = _launches(snapshot, said)
-    if launches and (not said or event_time(launches[-1]) >= event_time(said[-1])):
-        return _not_launched(launches[-1], found)
-    if not said:
+    last = _last_word(snapshot, pod)
+    if last is None:
         return found
-    last = said[-1]
+    if involved(last).get("kind") == _NODE_CLAIM:
+        return _not_launched(last, found)
     message = str(last.get("message") or "")
     evidence = Evidence(f"{pod_name(pod)} {last.get('reason')}", one_line(message))
     if last.get("reason") in _HELP_COMES:
@@ -102,9 +101,15 @@ def heard(snapshot: Snapshot, pod: Object, found: Diagnosis) -> Diagnosis:
 
 def words_about(snapshot: Snapshot, pod: Object) -> str:
     """Returns what the node autoscaler last said of a pod that waits; empty if it said nothing."""
+    last = _last_word(snapshot, pod)
+    return "" if last is None else str(last.get("message") or "")
+
+
+def _last_word(snapshot: Snapshot, pod: Object) -> Object | None:
+    """The latest event, of the pod or of a node that was to be launched for it: of two at once the node's."""
     said = [event for event in snapshot.events_of("Pod", name_of(pod)) if _speaks(event)]
-    heard = sorted((*said, *_launches(snapshot, said)), key=event_time)
-    return str(heard[-1].get("message") or "") if heard else ""
+    words = sorted((*said, *_launches(snapshot, said)), key=event_time)
+    return words[-1] if words else None
 
 
 def _speaks(event: Object) -> bool:
@@ -134,7 +139,7 @@ def _allow(message: str) -> str:
 
 def _launches(snapshot: Snapshot, said: Sequence[Object]) -> list[Object]:
     """Warnings about the nodes that were to be launched, oldest first: those for this pod, where that is known."""
-    warned = [e for e in snapshot.events if involved(e).get("kind") == "NodeClaim" and e.get("type") != "Normal"]
+    warned = [e for e in snapshot.events if involved(e).get("kind") == _NODE_CLAIM and e.get("type") != "Normal"]
     named = {name for event in said for name in re.findall(r"nodeclaim/([\w.-]+)", str(event.get("message")))}
     mine = [event for event in warned if involved(event).get("name") in named]
     return sorted(mine if named else warned, key=event_time)
