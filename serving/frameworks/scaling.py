@@ -62,23 +62,18 @@ def scaler(spec: EndpointSpec, release: Release, total_bytes: int | None) -> lis
     """
     if spec.autoscaling is None:
         return []
-    make = {"hpa": _hpa, "keda": _keda, "aibrix": _aibrix}[spec.autoscaling.by]
-    metric = metrics(spec).get(spec.autoscaling.metric, "")
+    scaling = spec.autoscaling
+    metric = metrics(spec).get(scaling.metric, "")
     target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": release.name}
-    api_version, kind, body = make(spec, spec.autoscaling, metric, target)
-    if spec.autoscaling.min_replicas == 0:
-        # KEDA takes away at once what nobody has asked yet: the first pod must load and be proved before.
-        body["initialCooldownPeriod"] = progress_deadline(spec, total_bytes) + _PROOF_SECONDS
+    if scaling.by == "keda":
+        api_version, kind, body = _keda(spec, scaling, metric, target, total_bytes)
+    else:
+        api_version, kind, body = {"hpa": _hpa, "aibrix": _aibrix}[scaling.by](scaling, metric, target)
     metadata = {"name": release.name, "namespace": spec.namespace, "labels": object_labels(spec, release)}
     return [{"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": body}]
 
 
-def _hpa(
-    spec: EndpointSpec,  # noqa: ARG001
-    scaling: Autoscaling,
-    metric: str,
-    target: dict[str, str],
-) -> tuple[str, str, dict[str, Any]]:
+def _hpa(scaling: Autoscaling, metric: str, target: dict[str, str]) -> tuple[str, str, dict[str, Any]]:
     """HorizontalPodAutoscaler on a pod metric, as the Prometheus adapter offers it (a colon becomes ``_``)."""
     return (
         "autoscaling/v2",
@@ -102,7 +97,7 @@ def _hpa(
 
 
 def _keda(
-    spec: EndpointSpec, scaling: Autoscaling, metric: str, target: dict[str, str]
+    spec: EndpointSpec, scaling: Autoscaling, metric: str, target: dict[str, str], total_bytes: int | None
 ) -> tuple[str, str, dict[str, Any]]:
     """ScaledObject on PromQL: the metric summed over the endpoint's pods, the target per pod."""
     query = scaling.query or f'sum({metric}{{namespace="{spec.namespace}",pod=~"{target["name"]}-.*"}})'
@@ -111,27 +106,22 @@ def _keda(
         "metricType": "AverageValue",
         "metadata": {"serverAddress": scaling.prometheus, "query": query, "threshold": plain(scaling.target)},
     }
-    return (
-        "keda.sh/v1alpha1",
-        "ScaledObject",
-        {
-            "scaleTargetRef": target,
-            "minReplicaCount": scaling.min_replicas,
-            "maxReplicaCount": scaling.max_replicas,
-            # To zero pods and from it KEDA counts itself; in between it leaves the scaling to an HPA of its own.
-            "cooldownPeriod": scaling.cooldown_seconds,
-            "advanced": {"horizontalPodAutoscalerConfig": {"behavior": _down(scaling)}},
-            "triggers": [trigger],
-        },
-    )
+    body: dict[str, Any] = {
+        "scaleTargetRef": target,
+        "minReplicaCount": scaling.min_replicas,
+        "maxReplicaCount": scaling.max_replicas,
+        # To zero pods and from it KEDA counts itself; in between it leaves the scaling to an HPA of its own.
+        "cooldownPeriod": scaling.cooldown_seconds,
+        "advanced": {"horizontalPodAutoscalerConfig": {"behavior": _down(scaling)}},
+        "triggers": [trigger],
+    }
+    if scaling.min_replicas == 0:
+        # KEDA takes away at once what nobody has asked yet: the first pod must load and be proved before.
+        body["initialCooldownPeriod"] = progress_deadline(spec, total_bytes) + _PROOF_SECONDS
+    return "keda.sh/v1alpha1", "ScaledObject", body
 
 
-def _aibrix(
-    spec: EndpointSpec,  # noqa: ARG001
-    scaling: Autoscaling,
-    metric: str,
-    target: dict[str, str],
-) -> tuple[str, str, dict[str, Any]]:
+def _aibrix(scaling: Autoscaling, metric: str, target: dict[str, str]) -> tuple[str, str, dict[str, Any]]:
     return (
         "autoscaling.aibrix.ai/v1alpha1",
         "PodAutoscaler",
