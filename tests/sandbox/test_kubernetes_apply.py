@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from kubernetes_http import JSON_PATCH, MERGE, STRATEGIC, Space, config_map, deployment, service
 
+from sandbox.kubernetes.objects.ownership import Entry, Manager, encode
+
 
 def owners(obj: dict[str, Any]) -> set[str]:
     return {one["manager"] for one in obj["metadata"].get("managedFields", [])}
@@ -315,3 +317,14 @@ def test_a_replacement_needs_the_present_version(space: Space) -> None:
     assert refused.failure()[:2] == (409, "Conflict")
     present = space.api.get(path).body
     assert space.api.call("PUT", path, {**present, "data": {"only": "this"}}).body["data"] == {"only": "this"}
+
+
+def test_managed_fields_come_with_appliers_first_then_by_time_and_name() -> None:
+    owned = frozenset({("f:data",)})
+
+    def entry(name: str, operation: str, second: int) -> Entry:
+        return Entry(Manager(name, operation, "v1"), owned, f"2026-01-01T00:00:0{second}Z")
+
+    given = [entry("a", "Update", 1), entry("a", "Apply", 2), entry("c", "Apply", 1), entry("b", "Apply", 1)]
+    shown = [(one["operation"], one["manager"]) for one in encode(given)]
+    assert shown == [("Apply", "b"), ("Apply", "c"), ("Apply", "a"), ("Update", "a")]

@@ -48,6 +48,9 @@ def comparable(value: Any) -> Any:
             elif name == "annotations":
                 kept = {key: text for key, text in one.items() if key != REVISION}
                 result |= {name: kept} if kept else {}
+            elif name == "managedFields":
+                # By time, and how many seconds a replay takes is its own: the order has a test of its own.
+                result[name] = sorted((comparable(entry) for entry in one), key=json.dumps)
             elif name == "causes":
                 # Conflicts come in the order of a Go map: any.
                 result[name] = sorted(one, key=json.dumps) if one[0]["reason"] == "FieldManagerConflict" else one
