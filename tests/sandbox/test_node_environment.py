@@ -20,6 +20,7 @@ from sandbox.kubernetes.node.environment import (
     service_links,
 )
 from sandbox.kubernetes.node.mounts import Mounts
+from sandbox.kubernetes.node.volumes import VolumeError, set_up
 
 
 class Objects:
@@ -209,3 +210,45 @@ def test_the_images_own_command(tmp_path: Path) -> None:
     assert words(command=["run"]) == ["run"]
     assert words(command=["run"], args=["a"]) == ["run", "a"]
     assert words(command=["/opt/venv/bin/vllm"]) == [str(tmp_path / "vllm")]
+
+
+def persistent(**spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "pv"}, "spec": spec}
+
+
+class Claims(Objects):
+    """One claim, bound to a volume or to none."""
+
+    def __init__(self, bound: dict[str, Any] | None = None) -> None:
+        self.bound = bound
+
+    def volume_of_claim(self, namespace: str, claim: str) -> dict[str, Any] | None:
+        return self.bound if (namespace, claim) == ("inference", "model") else None
+
+    def token(self, pod: dict[str, Any], audience: str) -> str | None:
+        return None
+
+
+CLAIMED = {"name": "weights", "persistentVolumeClaim": {"claimName": "model"}}
+S3_VOLUME = persistent(csi={"driver": "s3.csi.aws.com"})
+
+
+def test_a_claims_volume_is_the_nodes_driver_to_fill(tmp_path: Path) -> None:
+    there = facts(csi_drivers=("s3.csi.aws.com",))
+    assert set_up(CLAIMED, tmp_path / "weights", there, Claims(S3_VOLUME)) == S3_VOLUME
+    assert set_up({"name": "scratch", "emptyDir": {}}, tmp_path / "scratch", there, Claims()) is None
+    assert not list((tmp_path / "weights").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("bound", "said"),
+    [
+        (None, 'persistentvolumeclaim "model" not found'),
+        (S3_VOLUME, "driver name s3.csi.aws.com not found in the list of registered CSI drivers"),
+        (persistent(hostPath={"path": "/srv"}), "the sandbox has no hostPath volumes"),
+    ],
+)
+def test_a_claim_that_nothing_fills_is_refused(bound: dict[str, Any] | None, said: str, tmp_path: Path) -> None:
+    with pytest.raises(VolumeError, match=r'^MountVolume\.SetUp failed for volume "weights" : ') as refused:
+        set_up(CLAIMED, tmp_path / "weights", facts(), Claims(bound))
+    assert said in str(refused.value)

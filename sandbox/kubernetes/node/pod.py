@@ -12,7 +12,7 @@ from sandbox.kubernetes.node.container import ContainerRunner
 from sandbox.kubernetes.node.context import MANAGER, NodeContext, PodContext
 from sandbox.kubernetes.node.mountpoint import mount_bucket
 from sandbox.kubernetes.node.status import ContainerState, PodView, Role, pod_status, waiting
-from sandbox.kubernetes.node.volumes import VolumeError, csi_volume, set_up
+from sandbox.kubernetes.node.volumes import VolumeError, set_up
 from sandbox.kubernetes.resources import PODS
 
 log = logging.getLogger(__name__)
@@ -140,9 +140,9 @@ class PodAgent(PodContext):
     async def _set_up(self, volume: Obj) -> bool:
         folder = self.directory / "volumes" / volume["name"]
         try:
-            set_up(volume, folder, self.facts, self.node.sources)
-            if mounted := csi_volume(volume, self.facts, self.node.sources):
-                await asyncio.to_thread(mount_bucket, mounted, folder, self.facts.node_env)
+            persistent = set_up(volume, folder, self.facts, self.node.sources)
+            if persistent is not None:
+                await asyncio.to_thread(mount_bucket, persistent, folder, self.facts.node_env)
         except VolumeError as error:
             self.warn("FailedMount", str(error))
             return False

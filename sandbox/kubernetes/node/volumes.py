@@ -25,16 +25,21 @@ class VolumeError(Exception):
     """A volume cannot be set up; the text is a kubelet's."""
 
 
-def set_up(volume: Obj, folder: Path, facts: PodFacts, sources: VolumeSources) -> None:
+def set_up(volume: Obj, folder: Path, facts: PodFacts, sources: VolumeSources) -> Obj | None:
     """Fill one volume's folder.
+
+    Returns:
+        The PersistentVolume that a CSI driver of the node must fill it from, or None.
 
     Raises:
         VolumeError: what it refers to is missing, or the sandbox has no such kind of volume.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if "emptyDir" in volume:
-        return
+        return None
     try:
+        if "persistentVolumeClaim" in volume:
+            return _persistent(volume["persistentVolumeClaim"]["claimName"], facts, sources)
         files = _files(volume, facts, sources)
     except VolumeError as error:
         raise VolumeError(f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}') from None
@@ -44,6 +49,7 @@ def set_up(volume: Obj, folder: Path, facts: PodFacts, sources: VolumeSources) -
         scratch = target.with_name(f".{target.name}.new")
         scratch.write_bytes(content)
         os.replace(scratch, target)
+    return None
 
 
 def _files(volume: Obj, facts: PodFacts, sources: VolumeSources) -> dict[str, bytes]:
@@ -56,8 +62,6 @@ def _files(volume: Obj, facts: PodFacts, sources: VolumeSources) -> dict[str, by
         return _downward(volume["downwardAPI"], facts)
     if "projected" in volume:
         return _projected(volume, facts, sources)
-    if "persistentVolumeClaim" in volume:
-        return _claim(volume["persistentVolumeClaim"]["claimName"], facts, sources)
     kind = next((key for key in volume if key != "name"), "of no kind")
     raise VolumeError(_refused(kind))
 
@@ -114,13 +118,14 @@ def _projected(volume: Obj, facts: PodFacts, sources: VolumeSources) -> dict[str
     return files
 
 
-def _claim(claim: str, facts: PodFacts, sources: VolumeSources) -> dict[str, bytes]:
+def _persistent(claim: str, facts: PodFacts, sources: VolumeSources) -> Obj:
+    """The PersistentVolume of a claim, if the node has its driver."""
     volume = sources.volume_of_claim(facts.namespace, claim)
     if volume is None:
         raise VolumeError(f'persistentvolumeclaim "{claim}" not found')
     driver = (volume["spec"].get("csi") or {}).get("driver")
     if driver in facts.csi_drivers:
-        return {}  # filled by the driver
+        return volume
     if driver:
         raise VolumeError(
             "kubernetes.io/csi: mounter.SetUpAt failed to get CSI client: "
@@ -128,14 +133,6 @@ def _claim(claim: str, facts: PodFacts, sources: VolumeSources) -> dict[str, byt
         )
     kinds = set(volume["spec"]) & {"hostPath", "local", "nfs", "awsElasticBlockStore"}
     raise VolumeError(_refused(next(iter(kinds), "persistent")))
-
-
-def csi_volume(volume: Obj, facts: PodFacts, sources: VolumeSources) -> Obj | None:
-    """The PersistentVolume behind a pod's volume that one of the node's CSI drivers has to mount."""
-    claim = (volume.get("persistentVolumeClaim") or {}).get("claimName")
-    found = sources.volume_of_claim(facts.namespace, claim) if claim else None
-    driver = (found["spec"].get("csi") or {}).get("driver") if found else None
-    return found if driver in facts.csi_drivers else None
 
 
 def inside(folder: Path, path: str) -> Path:
