@@ -12,18 +12,21 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from sandbox.engine import VERSION
 from sandbox.options import RunOptions
 from sandbox.registration import register_deployments
 from sandbox.report import SandboxReport, show
 from sandbox.run import Sandbox, sandbox
 from sandbox.run_view import shown
 from sandbox.serve import Signalled
+from serving.frameworks.triton import MODEL as TRITON_MODEL
+from serving.spec import Framework
 
 if TYPE_CHECKING:  # at run time it would import Prefect before its settings are made
     from sandbox.run_watch import RunView
 
 ANOTHER_PRESET = "llama-32-1b-vllm"
-MODELS = {"triton-vllm": "/v2/models/vllm_model"}
+MODELS = {Framework.TRITON_VLLM.value: f"/v2/models/{TRITON_MODEL}"}
 """Where other servers than those of the OpenAI API tell of their model, by framework."""
 
 
@@ -106,10 +109,8 @@ def _with_record(report: SandboxReport, run_id: str, running: Sandbox) -> Sandbo
         spec = release.spec
         own = running.servers.kubernetes is not None
         version = request(cluster, "GET", spec.namespace, spec.name, "http", "/version")
-    if version.status == 200:
-        engine = str(version.json().get("version", "unknown"))
-    else:  # other servers than vLLM's do not say
-        engine = "sandbox-stand-in" if own else spec.image
+    unsaid = VERSION if own else spec.image  # other servers than vLLM's have no such path
+    engine = str(version.json().get("version", "unknown")) if version.status == 200 else unsaid
     return replace(
         report,
         framework=spec.framework.value,

@@ -1,7 +1,6 @@
 """vLLM's engine options where they do not come from a command line: Ray Serve's configuration, Triton's model.json."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,8 +62,3 @@ def mounts(environ: Mapping[str, str]) -> dict[str, Path]:
     """Folder on this machine by mount path, the longest path first."""
     given = json.loads(environ.get(MOUNTS_VARIABLE) or "{}")
     return {path: Path(given[path]) for path in sorted(given, key=len, reverse=True)}
-
-
-def series(environ: Mapping[str, str] = os.environ) -> str:
-    """The release series of the image's engine."""
-    return environ.get("SANDBOX_ENGINE_SERIES") or "0.32"
