@@ -25,70 +25,15 @@ _METHODS = {
 }
 
 
-class EngineServer(http.server.ThreadingHTTPServer):
-    """Answers on a socket that was bound before the model was loaded, and listens from now on.
-
-    Args:
-        bound: The socket.
-        generator: The model.
-        root: What the command line calls the model.
-        api_keys: One of these has to come with requests under /v1; none if empty.
-    """
-
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-    handler: "type[EngineHandler]"
-
-    def __init__(self, bound: socket.socket, generator: Generator, *, root: str, api_keys: tuple[str, ...]) -> None:
-        super().__init__(bound.getsockname(), self.handler, bind_and_activate=False)
-        self.socket.close()
-        self.socket = bound
-        self.server_address = bound.getsockname()
-        self.generator = generator
-        self.root = root
-        self.api_keys = api_keys
-        self.ready_at = time.monotonic()
-        self.created = int(time.time())
-        self.draining = False
-        self._active = 0
-        self._idle = threading.Condition()
-        self.server_activate()
-
-    def drain(self) -> None:
-        """Take no new connection, and wait until every request under way is answered."""
-        self.draining = True
-        self.shutdown()
-        self.server_close()
-        with self._idle:
-            self._idle.wait_for(lambda: self._active == 0)
-
-    def enter(self) -> None:
-        """A request begins."""
-        with self._idle:
-            self._active += 1
-
-    def leave(self) -> None:
-        """A request is answered."""
-        with self._idle:
-            self._active -= 1
-            self._idle.notify_all()
-
-    def healthy(self) -> bool:
-        """Whether /health says so."""
-        after = self.generator.faults.seconds("unhealthy-after")
-        return after is None or time.monotonic() - self.ready_at < after
-
-
 class EngineHandler(http.server.BaseHTTPRequestHandler):
     """vLLM's routes; stand-ins for what is built around vLLM add theirs in `route`."""
 
-    server: EngineServer
+    server: "EngineServer"
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
     @property
-    def engine(self) -> EngineServer:
+    def engine(self) -> "EngineServer":
         """What answers."""
         return self.server
 
@@ -217,4 +162,64 @@ class EngineHandler(http.server.BaseHTTPRequestHandler):
         """The access log is written by `_head`, in uvicorn's form."""
 
 
-EngineServer.handler = EngineHandler
+class EngineServer(http.server.ThreadingHTTPServer):
+    """Answers on a socket that was bound before the model was loaded, and listens from now on.
+
+    Args:
+        bound: The socket.
+        generator: The model.
+        root: What the command line calls the model.
+        api_keys: One of these has to come with requests under /v1; none if empty.
+        handler: The routes.
+    """
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def __init__(
+        self,
+        bound: socket.socket,
+        generator: Generator,
+        *,
+        root: str,
+        api_keys: tuple[str, ...],
+        handler: type[EngineHandler] = EngineHandler,
+    ) -> None:
+        super().__init__(bound.getsockname(), handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = bound
+        self.server_address = bound.getsockname()
+        self.generator = generator
+        self.root = root
+        self.api_keys = api_keys
+        self.ready_at = time.monotonic()
+        self.created = int(time.time())
+        self.draining = False
+        self._active = 0
+        self._idle = threading.Condition()
+        self.server_activate()
+
+    def drain(self) -> None:
+        """Take no new connection, and wait until every request under way is answered."""
+        self.draining = True
+        self.shutdown()
+        self.server_close()
+        with self._idle:
+            self._idle.wait_for(lambda: self._active == 0)
+
+    def enter(self) -> None:
+        """A request begins."""
+        with self._idle:
+            self._active += 1
+
+    def leave(self) -> None:
+        """A request is answered."""
+        with self._idle:
+            self._active -= 1
+            self._idle.notify_all()
+
+    def healthy(self) -> bool:
+        """Whether /health says so."""
+        after = self.generator.faults.seconds("unhealthy-after")
+        return after is None or time.monotonic() - self.ready_at < after

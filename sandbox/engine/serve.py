@@ -1,7 +1,6 @@
 """`vllm serve`: from the command line to an engine that answers, and its end."""
 
 import os
-import signal
 import socket
 import threading
 import time
@@ -13,6 +12,7 @@ from sandbox.engine import VERSION, errors, log
 from sandbox.engine.arguments import Arguments, parse
 from sandbox.engine.faults import Faults, out_of_memory, read_faults
 from sandbox.engine.model import load, read_config
+from sandbox.engine.running import ended, in_background, listen
 from sandbox.engine.sources import Source, open_source
 
 if TYPE_CHECKING:  # at run time it is imported once the arguments are known to be good
@@ -85,10 +85,8 @@ def report(error: errors.EngineError) -> None:
 
 def _bind(arguments: Arguments) -> socket.socket:
     """Take the port before the work; nobody is answered on it until `listen`."""
-    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        bound.bind((arguments.host, arguments.port))
+        bound = listen(arguments.port, arguments.host)
     except OSError as error:
         frames = (("vllm/entrypoints/openai/api_server.py", "create_server_socket"),)
         raise errors.EngineError("OSError", f"[Errno {error.errno}] {error.strerror}", frames=frames) from None
@@ -149,10 +147,8 @@ def _serve(arguments: Arguments, generator: "Generator", faults: Faults, bound: 
     from sandbox.engine.api import EngineServer
 
     server = EngineServer(bound, generator, root=arguments.model, api_keys=arguments.api_keys)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    stop = ended()
+    in_background(server)
     log.api_server(
         f"Starting vLLM API server 0 on http://{arguments.host}:{arguments.port}", place="api_server.py:1971"
     )

@@ -7,38 +7,31 @@ import os
 import sys
 from pathlib import Path
 
-from sandbox.engine import log
+from sandbox.engine import VERSION, log
 from sandbox.engine.api import EngineHandler, EngineServer
 from sandbox.engine.faults import read_faults
 from sandbox.engine.generation import Generator
 from sandbox.engine.metrics import Metrics
 from sandbox.engine.model import MANIFEST, Matrix, Model
+from sandbox.engine.running import listen, until_ended
 from sandbox.engine.text import TextModel
 from sandbox.standins import gguf
-from sandbox.standins.running import listen, until_ended
-
-
-class LlamaServer(EngineServer):
-    """llama.cpp's server."""
 
 
 class LlamaHandler(EngineHandler):
-    """Its routes: those of the OpenAI API as vLLM's, health and metrics its own."""
+    """llama.cpp's routes: those of the OpenAI API as vLLM's, health and metrics its own."""
 
     def route(self, path: str, body: bytes) -> None:
         """Answer a request."""
         if path in ("/health", "/v1/health"):
             return self.json(200, {"status": "ok"})
         if path == "/props":
-            return self.json(200, {"model_path": self.engine.root, "build_info": "sandbox-stand-in"})
+            return self.json(200, {"model_path": self.engine.root, "build_info": VERSION})
         if path == "/metrics":
             return self.text(200, "llamacpp:requests_processing 0\nllamacpp:requests_deferred 0\n")
         if path in ("/ping", "/version"):
             return self.json(404, {"error": {"code": 404, "message": "File Not Found", "type": "not_found_error"}})
         return super().route(path, body)
-
-
-LlamaServer.handler = LlamaHandler
 
 
 def main(argv: list[str]) -> int:
@@ -63,7 +56,7 @@ def main(argv: list[str]) -> int:
         log.raw(f"gguf_init_from_file: {error}\nmain: exiting due to model loading error")
         return 1
     print("main: server is listening, starting the main loop", flush=True)
-    return until_ended(LlamaServer(bound, generator, root=options.model, api_keys=()))
+    return until_ended(EngineServer(bound, generator, root=options.model, api_keys=(), handler=LlamaHandler))
 
 
 def load(path: Path, name: str, context: int) -> Generator:

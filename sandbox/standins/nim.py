@@ -13,36 +13,38 @@ from sandbox.engine import log
 from sandbox.engine.api import EngineHandler, EngineServer
 from sandbox.engine.arguments import parse
 from sandbox.engine.faults import read_faults
+from sandbox.engine.running import listen, until_ended
 from sandbox.engine.serve import load_model
 from sandbox.engine.sources import DirectorySource
 from sandbox.standins.pictures import paint, png
-from sandbox.standins.running import listen, until_ended
 
 PICTURES = "--pictures"
 READY, LIVE = "/v1/health/ready", "/v1/health/live"
 _SIZE = 300_000
 
 
-class NimServer(EngineServer):
-    """A NIM's server."""
-
-    pictures = False
-
-
 class NimHandler(EngineHandler):
-    """A NIM's routes: health and metrics its own, the rest vLLM's; one for pictures has but a single other."""
+    """A NIM's routes: health and metrics its own, the rest vLLM's."""
 
     def route(self, path: str, body: bytes) -> None:
         """Answer a request."""
         if path in (READY, LIVE):
             return self.json(200, {"object": "health-response", "message": "Service is ready."})
-        if isinstance(self.engine, NimServer) and self.engine.pictures:
-            return self._picture(body) if path == "/v1/infer" else self.json(404, {"detail": "Not Found"})
         if path == "/v1/metrics":
             return self.text(200, "num_requests_running 0\nnum_requests_waiting 0\ngpu_cache_usage_perc 0\n")
         if path in ("/health", "/ping", "/version", "/metrics"):
             return self.json(404, {"detail": "Not Found"})
         return super().route(path, body)
+
+
+class PictureHandler(NimHandler):
+    """Routes of a NIM for pictures: health, and a single other."""
+
+    def route(self, path: str, body: bytes) -> None:
+        """Answer a request."""
+        if path in (READY, LIVE):
+            return super().route(path, body)
+        return self._picture(body) if path == "/v1/infer" else self.json(404, {"detail": "Not Found"})
 
     def _picture(self, body: bytes) -> None:
         try:
@@ -57,9 +59,6 @@ class NimHandler(EngineHandler):
         return self.json(200, {"artifacts": [artifact]})
 
 
-NimServer.handler = NimHandler
-
-
 def main(argv: list[str]) -> int:
     """Serve until SIGTERM or SIGINT.
 
@@ -72,15 +71,15 @@ def main(argv: list[str]) -> int:
         return 1
     name = environ.get("NIM_SERVED_MODEL_NAME") or "model"
     profile = fetch_profile(Path(environ.get("NIM_CACHE_PATH") or "/opt/nim/.cache"))
-    series = read_faults(environ).series
-    arguments = parse(["serve", str(profile), "--served-model-name", name], series=series, environ=environ)
-    server = NimServer(
+    faults = read_faults(environ)
+    arguments = parse(["serve", str(profile), "--served-model-name", name], series=faults.series, environ=environ)
+    server = EngineServer(
         listen(int(environ.get("NIM_HTTP_API_PORT") or 8000)),
-        load_model(arguments, read_faults(environ), environ, source=DirectorySource(name, profile, staged=False)),
+        load_model(arguments, faults, environ, source=DirectorySource(name, profile, staged=False)),
         root=name,
         api_keys=(),
+        handler=PictureHandler if PICTURES in argv else NimHandler,
     )
-    server.pictures = PICTURES in argv
     return until_ended(server)
 
 

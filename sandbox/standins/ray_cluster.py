@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 
-from sandbox.standins.running import ended
+from sandbox.engine.running import ended
 
 PORT = 6379
 _JOIN, _ASK = b"join\n", b"nodes\n"

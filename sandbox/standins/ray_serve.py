@@ -23,9 +23,9 @@ from sandbox.engine.arguments import Arguments, parse
 from sandbox.engine.errors import EngineError
 from sandbox.engine.faults import read_faults
 from sandbox.engine.generation import Generator
+from sandbox.engine.running import ended, in_background, listen
 from sandbox.engine.serve import load_model, report
 from sandbox.standins.engine_options import arguments_of, container_path
-from sandbox.standins.running import ended, in_background, listen
 
 DASHBOARD_PORT, PROXY_PORT = 8265, 8000
 APPLICATIONS = "/api/serve/applications/"

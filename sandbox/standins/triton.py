@@ -13,33 +13,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sandbox.engine import log
+from sandbox.engine import VERSION, log
 from sandbox.engine.api import EngineHandler, EngineServer
 from sandbox.engine.errors import EngineError
 from sandbox.engine.faults import read_faults
 from sandbox.engine.generation import Generator
 from sandbox.engine.openai import ApiError, TextRequest
+from sandbox.engine.running import in_background, listen, until_ended
 from sandbox.engine.serve import load_model
 from sandbox.standins.engine_options import arguments_of, folders_in
-from sandbox.standins.running import in_background, listen, until_ended
 
-VERSION = "1"
+MODEL_VERSION = "1"
 _MODEL = re.compile(r"/v2/models/(?P<name>[^/]+)(/versions/\d+)?(?P<rest>/ready|/generate|)")
 
 
-class TritonServer(EngineServer):
-    """Triton's HTTP server. `root` is the model's name."""
-
-
 class TritonHandler(EngineHandler):
-    """Triton's routes, as far as the vLLM backend has them."""
+    """Triton's routes, as far as the vLLM backend has them. The server's `root` is the model's name."""
 
     def route(self, path: str, body: bytes) -> None:
         """Answer a request."""
         if path in ("/v2/health/ready", "/v2/health/live"):
             return self.text(200 if self.server.healthy() else 400, "")
         if path == "/v2":
-            return self.json(200, {"name": "triton", "version": "sandbox-stand-in", "extensions": ["generate"]})
+            return self.json(200, {"name": "triton", "version": VERSION, "extensions": ["generate"]})
         if path == "/metrics":
             return self.text(200, "# TYPE nv_inference_request_success counter\n")
         found = _MODEL.fullmatch(path)
@@ -50,7 +46,7 @@ class TritonHandler(EngineHandler):
         if found["rest"] == "/ready":
             return self.text(200, "")
         if found["rest"] == "":
-            return self.json(200, {"name": self.server.root, "versions": [VERSION], "platform": "vllm"})
+            return self.json(200, {"name": self.server.root, "versions": [MODEL_VERSION], "platform": "vllm"})
         return self._infer(body)
 
     def _infer(self, body: bytes) -> None:
@@ -70,10 +66,7 @@ class TritonHandler(EngineHandler):
             return self.json(error.status, {"error": error.body["error"]["message"]})
         given_back = "" if data.get("exclude_input_in_output") else str(text)
         name = self.server.root
-        return self.json(200, {"model_name": name, "model_version": VERSION, "text_output": given_back + answer})
-
-
-TritonServer.handler = TritonHandler
+        return self.json(200, {"model_name": name, "model_version": MODEL_VERSION, "text_output": given_back + answer})
 
 
 def main(argv: list[str]) -> int:
@@ -97,7 +90,8 @@ def main(argv: list[str]) -> int:
     metrics = http.server.ThreadingHTTPServer(("0.0.0.0", options.metrics_port), _MetricsHandler)
     in_background(metrics)
     print(f"Started HTTPService at 0.0.0.0:{options.http_port}", flush=True)
-    return until_ended(TritonServer(listen(options.http_port), generator, root=name, api_keys=()))
+    bound = listen(options.http_port)
+    return until_ended(EngineServer(bound, generator, root=name, api_keys=(), handler=TritonHandler))
 
 
 def load_repository(repository: str, environ: Mapping[str, str]) -> tuple[str, Generator]:
@@ -117,10 +111,10 @@ def load_repository(repository: str, environ: Mapping[str, str]) -> tuple[str, G
     if 'backend: "vllm"' not in (folder / "config.pbtxt").read_text():
         raise EngineError("InternalError", f"{name}: the stand-in has the vllm backend only")
     try:
-        options: dict[str, Any] = json.loads((folder / VERSION / "model.json").read_text())
+        options: dict[str, Any] = json.loads((folder / MODEL_VERSION / "model.json").read_text())
         model = options.pop("model")
     except (OSError, ValueError, LookupError) as error:
-        raise EngineError("InternalError", f"{name}: {VERSION}/model.json: {error}") from None
+        raise EngineError("InternalError", f"{name}: {MODEL_VERSION}/model.json: {error}") from None
     faults = read_faults(environ)
     arguments = arguments_of(model, options, served_as=name, series=faults.series, environ=environ)
     return name, load_model(arguments, faults, environ)
