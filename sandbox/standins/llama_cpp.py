@@ -1,8 +1,6 @@
 """`llama-server`: one GGUF file, llama.cpp's routes. It listens once the file is read; the real one says 503 before."""
 
 import argparse
-import hashlib
-import json
 import os
 import sys
 from pathlib import Path
@@ -16,6 +14,7 @@ from sandbox.engine.model import MANIFEST, Matrix, Model
 from sandbox.engine.running import listen, until_ended
 from sandbox.engine.text import TextModel
 from sandbox.standins import gguf
+from sandbox.standins.staged import check, digests
 
 
 class LlamaHandler(EngineHandler):
@@ -84,16 +83,9 @@ def load(path: Path, name: str, context: int) -> Generator:
 
 
 def _verify(path: Path) -> None:
-    for folder in path.parents:
-        manifest = folder / MANIFEST
-        if manifest.is_file():
-            entries = {entry["path"]: entry["sha256"] for entry in json.loads(manifest.read_text())["files"]}
-            wanted = entries.get(str(path.relative_to(folder)))
-            with path.open("rb") as stream:
-                found = hashlib.file_digest(stream, "sha256").hexdigest()
-            if found != wanted:
-                raise OSError(f"{path} is not what was staged: its SHA-256 is {found}, {MANIFEST} says {wanted}")
-            return
+    folder = next((one for one in path.parents if (one / MANIFEST).is_file()), None)
+    if folder is not None:
+        check(path, digests(folder).get(str(path.relative_to(folder))))
 
 
 if __name__ == "__main__":

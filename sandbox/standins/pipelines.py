@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sandbox.engine.model import MANIFEST
 from sandbox.standins.pictures import Pixels, paint, png
+from sandbox.standins.staged import check, digest, digests
 
 _WEIGHTS = ("diffusion_pytorch_model.safetensors", "model.safetensors")
 
@@ -57,7 +57,7 @@ class Pipeline:
         wanted = _KINDS.get(cls.__name__)
         if wanted and index.get("_class_name") != wanted:
             raise ValueError(f"{cls.__name__} expected a {wanted}, {model} is a {index.get('_class_name')}")
-        manifest = _manifest(folder)
+        manifest = digests(folder)
         total = hashlib.sha256()
         for name, component in sorted(index.items()):
             if isinstance(component, list) and component[0]:
@@ -120,16 +120,8 @@ def _index(folder: Path, model: str) -> dict[str, Any]:
     return found
 
 
-def _manifest(folder: Path) -> Mapping[str, str]:
-    """Digests by path; empty for what was not staged."""
-    if not (folder / MANIFEST).is_file():
-        return {}
-    listed = json.loads((folder / MANIFEST).read_text())["files"]
-    return {entry["path"]: entry["sha256"] for entry in listed}
-
-
 def _read_component(folder: Path, name: str, manifest: Mapping[str, str]) -> bytes:
-    """The digest of a component's files, each held against the manifest."""
+    """The digest of a component's files, each held against the manifest if that lists it."""
     files = sorted(path for path in (folder / name).glob("*") if path.is_file())
     if not files:
         raise OSError(f"Error no file named config.json found in directory {folder / name}.")
@@ -138,9 +130,7 @@ def _read_component(folder: Path, name: str, manifest: Mapping[str, str]) -> byt
         raise OSError(f"Error no file named {_WEIGHTS[0]} found in directory {folder / name}.")
     total = hashlib.sha256()
     for path in files:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-        wanted = manifest.get(f"{name}/{path.name}", found)
-        if found != wanted:
-            raise OSError(f"{path} is not what was staged: its SHA-256 is {found}, {MANIFEST} says {wanted}")
+        wanted = manifest.get(f"{name}/{path.name}")
+        found = digest(path) if wanted is None else check(path, wanted)
         total.update(found.encode())
     return total.digest()
