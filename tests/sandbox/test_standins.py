@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from sandbox.kubernetes.node.mountpoint import mount_bucket
 from sandbox.kubernetes.node.mounts import MOUNTS_VARIABLE
 from sandbox.kubernetes.node.volumes import VolumeError
 from sandbox.s3 import serve_s3
-from sandbox.standins import gguf, llama_cpp, pictures, pipelines, ray_serve, triton
+from sandbox.standins import gguf, llama_cpp, pictures, pipelines, ray_head, ray_worker, triton
 from sandbox.standins.engine_options import arguments_of, container_path, folders_in
 from serving.smoke.png import read_png
 
@@ -111,7 +112,7 @@ def test_triton_refuses_a_repository_that_it_cannot_load(files: dict[str, str], 
 LLM = {
     "name": "llm",
     "route_prefix": "/",
-    "import_path": ray_serve.LLM_APPLICATION,
+    "import_path": ray_worker.LLM_APPLICATION,
     "args": {
         "llm_configs": [{"model_loading_config": {"model_id": "org/x"}, "deployment_config": {"num_replicas": 2}}]
     },
@@ -119,11 +120,11 @@ LLM = {
 
 
 def test_an_application_runs_when_as_many_replicas_run_as_it_wants() -> None:
-    head = ray_serve.Head(config={"applications": [LLM]})
-    config = ray_serve.digest(head.config)
+    head = ray_head.Head(config={"applications": [LLM]})
+    config = ray_head.digest(head.config)
 
     def say(node: str, status: str, of: str = config, message: str = "") -> dict[str, Any]:
-        head.replicas[node] = ray_serve.Replica(of, status, message, "127.1.1.1", ray_serve.now())
+        head.replicas[node] = ray_head.Replica(of, status, message, "127.1.1.1", time.monotonic())
         found: dict[str, Any] = head.applications()["llm"]
         return found
 
@@ -136,15 +137,26 @@ def test_an_application_runs_when_as_many_replicas_run_as_it_wants() -> None:
     assert (failed["status"], failed["message"]) == ("DEPLOY_FAILED", "ValueError: no")
 
 
+def test_the_proxy_sends_to_replicas_of_the_present_configuration_that_were_heard_of_lately() -> None:
+    head = ray_head.Head(config={"applications": [LLM]})
+    config, now = ray_head.digest(head.config), time.monotonic()
+    head.replicas = {
+        "well": ray_head.Replica(config, "RUNNING", "", "127.1.1.1", now),
+        "loading": ray_head.Replica(config, "DEPLOYING", "", "127.1.1.2", now),
+        "outdated": ray_head.Replica("an older configuration", "RUNNING", "", "127.1.1.3", now),
+        "silent": ray_head.Replica(config, "RUNNING", "", "127.1.1.4", now - ray_head.FORGET_SECONDS - 1),
+    }
+    assert head.running() == ["127.1.1.1"]
+
+
 def test_an_application_that_cannot_be_imported_is_refused() -> None:
     with pytest.raises(EngineError, match="Failed to import 'nowhere:app'"):
-        ray_serve.application_arguments({"import_path": "nowhere:app"}, {})
-    read = ray_serve.application_arguments(
-        {"import_path": "json:build", "args": {"command": ["vllm", "serve", "/m", "--max-model-len", "64"]}}, {}
-    )
+        ray_worker.application_arguments({"import_path": "nowhere:app"}, series="0.32", environ={})
+    with_command = {"import_path": "json:build", "args": {"command": ["vllm", "serve", "/m", "--max-model-len", "64"]}}
+    read = ray_worker.application_arguments(with_command, series="0.32", environ={})
     assert (read.model, read.max_model_len) == ("/m", 64)
     autoscaled = {"args": {"llm_configs": [{"deployment_config": {"autoscaling_config": {"min_replicas": 3}}}]}}
-    assert ray_serve.wanted_replicas(autoscaled) == 3
+    assert ray_head.wanted_replicas(autoscaled) == 3
 
 
 # --- Pictures
