@@ -2,11 +2,18 @@
 
 import os
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from prefect.settings.legacy import Setting
+
+    from sandbox.prefect_server import PrefectServer
 
 # On two shared cores a slow example says nothing about the code.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -23,28 +30,57 @@ for name in [name for name in os.environ if name.startswith(("AWS_", "HF_TOKEN",
     del os.environ[name]
 
 
-@pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of the API of a real Prefect server; runs of this process are reported to it."""
-    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
-
+@contextmanager
+def prefect_of_its_own(home: Path) -> "Iterator[PrefectServer]":
+    """A real Prefect server to which this process's runs are reported."""
     from sandbox.prefect_server import serve_prefect, wait_until_healthy
 
-    home: Path = tmp_path_factory.mktemp("prefect")
     with serve_prefect(home) as server:
         wait_until_healthy(server)
-        with temporary_settings({PREFECT_API_URL: server.api_url, PREFECT_HOME: home}):
-            yield server.api_url
-            drain()
+        with reporting_to(server):
+            yield server
 
 
-def drain() -> None:
-    """What this process still has to tell the server is told while it is there: the exit would wait a minute for it."""
+@contextmanager
+def reporting_to(server: "PrefectServer", settings: "Mapping[Setting, Any] | None" = None) -> Iterator[None]:
+    """This process's runs are reported to the server, with these settings besides, while the block lasts."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+    let_go_of_server()
+    with temporary_settings({PREFECT_API_URL: server.api_url, PREFECT_HOME: server.home, **(settings or {})}):
+        try:
+            yield
+        finally:
+            let_go_of_server()
+
+
+def let_go_of_server() -> None:
+    """Tells the server what is still to be told, and ends this process's connections to it.
+
+    Prefect keeps one connection of a kind per process, whatever server the settings name by then: runs that are
+    reported to another one would wait a minute for every event, and get no concurrency slot.
+    """
+    from prefect.concurrency.services import (
+        ConcurrencySlotAcquisitionService,
+        ConcurrencySlotAcquisitionWithLeaseService,
+    )
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
-    EventsWorker.drain_all(timeout=5)
-    APILogWorker.drain_all(timeout=5)
+    for service in (
+        EventsWorker,
+        APILogWorker,
+        ConcurrencySlotAcquisitionService,
+        ConcurrencySlotAcquisitionWithLeaseService,
+    ):
+        service.drain_all(timeout=60)
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of the API of a real Prefect server; runs of this process are reported to it."""
+    with prefect_of_its_own(tmp_path_factory.mktemp("prefect")) as server:
+        yield server.api_url
 
 
 @pytest.hookimpl(wrapper=True)  # xdist, which is registered later, would look before any other kind of hook

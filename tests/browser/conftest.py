@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.ui import Ui
+from tests.conftest import reporting_to
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -54,8 +55,6 @@ def site(request: pytest.FixtureRequest, chromium: str) -> Iterator[str]:
 @contextmanager
 def serve_site(home: Path) -> Iterator[str]:
     """Starts all that the UI's runs need, and yields its address."""
-    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
-
     from sandbox.options import RunOptions
     from sandbox.prefect_server import run_worker, serve_prefect, wait_until_healthy
     from sandbox.registration import register_deployments, save_blocks
@@ -69,7 +68,7 @@ def serve_site(home: Path) -> Iterator[str]:
         places = places_of(RunOptions("qwen3-1.7b-vllm"), servers)
         prepare_cluster(places, resolve(get_preset("qwen3-1.7b-vllm")))
         wait_until_healthy(prefect)
-        stack.enter_context(temporary_settings({PREFECT_API_URL: prefect.api_url, PREFECT_HOME: home / "prefect"}))
+        stack.enter_context(reporting_to(prefect))
         stack.enter_context(run_worker(prefect))
         save_blocks(places)
         register_deployments(DEPLOYMENTS)

@@ -11,6 +11,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 
 from sandbox.prefect_server import PrefectServer, run_worker, serve_prefect, wait_until_healthy
+from tests.conftest import reporting_to
 from tests.flows.conftest import GPU_CAPACITY, World, serve_world
 
 pytestmark = pytest.mark.long
@@ -21,14 +22,12 @@ Running = tuple[PrefectServer, World]
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A server with blocks, deployments and a worker of its own, and a cluster."""
-    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
-
     from sandbox.registration import register_deployments
 
     home = tmp_path_factory.mktemp("runs")
     with serve_prefect(home / "prefect") as prefect, serve_world(home / "world", gpu_a=GPU_CAPACITY) as world:
         wait_until_healthy(prefect)
-        with temporary_settings({PREFECT_API_URL: prefect.api_url, PREFECT_HOME: prefect.home}):
+        with reporting_to(prefect):
 
             async def save() -> None:
                 for block in (world.hub, world.store, world.cluster):

@@ -49,7 +49,7 @@ class World:
         return replace(self, **blocks)
 
     def objects(self) -> dict[tuple[str, str], tuple[str, int | None]]:
-        """Every object of the namespace: its resource version and generation."""
+        """Every object of the cluster block's namespace: its resource version and generation."""
         with from_kubeconfig(self.kubernetes.kubeconfig) as cluster:
             from kube.read import list_
 
@@ -67,7 +67,7 @@ class World:
                     thing["metadata"].get("generation"),
                 )
                 for version, kind in kinds
-                for thing in list_(cluster, version, kind, NAMESPACE)
+                for thing in list_(cluster, version, kind, self.cluster.namespace)
             }
 
     def staged_keys(self) -> list[str]:

@@ -16,13 +16,15 @@ from flows.deploy_vllm import deploy_vllm
 from flows.parameters import WorkloadOptions
 from kube.apply import apply
 from kube.connect import Cluster, from_kubeconfig
+from kube.discovery import find_kind
 from kube.proxy import request
+from kube.read import get
 from kube.transport import call
 from sandbox.tiny_models import add_revision
 from serving.errors import ClusterError
 from serving.models import ModelSource
 from serving.record import EndpointRecord
-from tasks.record import read_record
+from tasks.record import lease_name, read_record
 from tests.flows.conftest import World, cluster_block
 
 REPO = "NousResearch/Llama-3.2-1B"
@@ -96,6 +98,16 @@ def make_spot(world: World, name: str, cache: Path) -> Spot:
     spot = Spot(place, name, old, new)
     spot.move(old)
     return spot
+
+
+def let_lease_expire(cluster: Cluster, namespace: str, endpoint: str) -> None:
+    """As if the seconds of a killed run's lease had passed."""
+    kind, name = ("coordination.k8s.io/v1", "Lease"), lease_name(endpoint)
+    lease = get(cluster, *kind, name, namespace)
+    if lease is not None:
+        lease["spec"]["renewTime"] = "2026-01-01T00:00:00.000000Z"
+        path = find_kind(cluster, *kind).path(namespace, name)
+        assert call(cluster, "PUT", path, doing="let the lease expire", body=lease).status == 200
 
 
 def completed(run: Any) -> Any:

@@ -206,7 +206,7 @@ def test_a_wait_survives_whatever_the_connection_does_and_applies_nothing(machin
     """50 cuts, expired versions and server errors while a release comes up: ready in the end, by one apply."""
     kubernetes = machines.kubernetes
     spec = spec_of(
-        Framework.VLLM, name="cuts", image=STREAMING, weights="stream", env={"SANDBOX_ENGINE_LOAD_SECONDS": "15"}
+        Framework.VLLM, name="cuts", image=STREAMING, weights="stream", env={"SANDBOX_ENGINE_LOAD_SECONDS": "30"}
     )
     over = threading.Event()
     cuts = [0]

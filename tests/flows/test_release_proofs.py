@@ -205,7 +205,7 @@ def test_two_runs_on_one_endpoint(spot: Spot, endpoint: str) -> None:
 
     # One that is not to wait is refused, and changes nothing.
     async def one_while_the_other_works() -> tuple[Any, Any]:
-        third = spot.deployment(endpoint, env={"WHICH": "third"})
+        third = spot.deployment(endpoint, env={"WHICH": "third", "SANDBOX_ENGINE_LOAD_SECONDS": "20"})
         working = asyncio.create_task(deploy_vllm(**third, return_state=True))
         while not await asyncio.to_thread(holder_of, spot, endpoint) and not working.done():
             await asyncio.sleep(0.05)

@@ -10,16 +10,15 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
-from kube.apply import apply
 from kube.connect import Cluster, from_kubeconfig
-from kube.read import get, list_
-from tasks.record import lease_name
+from kube.read import list_
 from tests.flows.conftest import NAMESPACE, World
+from tests.flows.live_endpoint import let_lease_expire
 
 pytestmark = [pytest.mark.server, pytest.mark.long]
 
@@ -117,7 +116,7 @@ def test_a_killed_run_is_followed_by_one_that_goes_on_waiting(world: World, tmp_
             until(lambda: True if "loads the model" in first.said else None, first)
             before = standing(cluster)
             first.kill()
-            expire_lease(cluster)
+            let_lease_expire(cluster, NAMESPACE, "resumed")
             second.begin()
             second.process.wait(timeout=400)
             after = standing(cluster)
@@ -131,16 +130,3 @@ def test_a_killed_run_is_followed_by_one_that_goes_on_waiting(world: World, tmp_
     finally:
         first.kill()
         second.kill()
-
-
-def expire_lease(cluster: Cluster) -> None:
-    """Lets the killed run's lease be as old as it becomes by itself within half a minute."""
-    lease: dict[str, Any] | None = get(cluster, "coordination.k8s.io/v1", "Lease", lease_name("resumed"), NAMESPACE)
-    assert lease is not None
-    spec = {"renewTime": "2020-01-01T00:00:00.000000Z", "leaseDurationSeconds": 30}
-    metadata = {"name": lease_name("resumed"), "namespace": NAMESPACE}
-    apply(
-        cluster,
-        {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec},
-        force=True,
-    )

@@ -1,4 +1,4 @@
-"""Marked secrets through every flow, well and badly; then none anywhere but in Secrets and block documents."""
+"""Marked secrets through the flows, well and badly; then none anywhere but in Secrets and block documents."""
 
 import asyncio
 import base64
@@ -16,13 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
-from prefect.settings import (
-    PREFECT_API_URL,
-    PREFECT_HOME,
-    PREFECT_LOGGING_LEVEL,
-    PREFECT_RESULTS_PERSIST_BY_DEFAULT,
-    temporary_settings,
-)
+from prefect.settings import PREFECT_LOGGING_LEVEL, PREFECT_RESULTS_PERSIST_BY_DEFAULT
 from prefect_aws import AwsCredentials
 from pydantic import SecretStr
 
@@ -46,11 +40,15 @@ from sandbox.tiny_models import add_revision
 from serving.benchmark.job import JobOptions
 from serving.catalog import Overrides
 from serving.models import ModelSource
+from tests.conftest import reporting_to
 from tests.flows import conftest
 from tests.flows.conftest import GPU_CAPACITY, NAMESPACE, World, cluster_block, serve_world, store_block
 from tests.flows.leaks import Leak, in_database, in_files, search, tables
 
 pytestmark = [pytest.mark.server, pytest.mark.long, pytest.mark.timeout(900)]
+
+TOLD = "S3 denies the pod access"
+"""What the pod that prints its environment ends with."""
 
 TELLING = ImageConfig("telling/*", path=Path(__file__).parents[1] / "data" / "telling_image")
 WRONG_TOKEN = "hf_MarkedWrongTokenMarkedWrongToken42"
@@ -96,13 +94,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
         prefect = stack.enter_context(serve_prefect(home))
         world = stack.enter_context(serve_world(tmp_path / "world", gpu_a=GPU_CAPACITY, gpu_b=GPU_CAPACITY))
         wait_until_healthy(prefect)
-        settings = {
-            PREFECT_API_URL: prefect.api_url,
-            PREFECT_HOME: home,
-            PREFECT_RESULTS_PERSIST_BY_DEFAULT: True,
-            PREFECT_LOGGING_LEVEL: "DEBUG",
-        }
-        stack.enter_context(temporary_settings(settings))
+        everything = {PREFECT_RESULTS_PERSIST_BY_DEFAULT: True, PREFECT_LOGGING_LEVEL: "DEBUG"}
+        stack.enter_context(reporting_to(prefect, everything))
         private = ec.generate_private_key(ec.SECP256R1()).private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -178,7 +171,7 @@ def what_fails(place: Place) -> None:
         (world.with_blocks(store=denied), {}, "s3:"),
         (world.with_blocks(store=store_block(world.s3, credentials=session)), {}, "credentials"),
         (world.with_blocks(cluster=unknown), {}, "does not accept the credentials"),
-        (world, {"name": "telling", "image": "telling/vllm:1", "weights": "sync"}, "telling"),
+        (world, {"name": "telling", "image": "telling/vllm:1", "weights": "sync"}, TOLD),
     ]
     for on, overrides, said in cases:
         place.must_fail(place.deploy(on, **overrides), said)

@@ -56,7 +56,7 @@ def test_a_pod_of_the_cluster_asks_by_name(running_place: Any, running_server: K
     metadata = {"name": "asks", "namespace": namespace}
     spec = {"containers": [container], "restartPolicy": "Never", "volumes": [volume]}
     apply(cluster, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
-    told = json.loads(until(lambda: said_by(running_place, "asks")))
+    told = json.loads(until(lambda: said_by(running_place, "asks"), seconds=60))
     assert told["way"] == f"by cluster DNS (http://chat.{namespace}.svc:80)"
     assert told["answer"] == "path /health"
     assert told["lines"] == ["data: one", "data: two", "data: [DONE]"]
@@ -82,14 +82,22 @@ def test_a_name_that_leads_elsewhere_is_not_used(
     assert running_server.ca_file is not None
     (tmp_path / "ca.crt").write_bytes(running_server.ca_file.read_bytes())
 
-    def chosen(own: Path, *addresses: str) -> str:
-        return str(way_to(cluster, namespace, "elsewhere", 80, own=own, resolve=lambda *_: list(addresses)))
+    looked_up: list[str] = []
 
-    assert "proxy" in chosen(tmp_path, "127.0.0.1")
+    def resolve(name: str, _: int) -> list[str]:
+        looked_up.append(name)
+        return ["127.0.0.1"]
+
+    def chosen(own: Path) -> str:
+        return str(way_to(cluster, namespace, "elsewhere", 80, own=own, resolve=resolve))
+
+    assert "proxy" in chosen(tmp_path)
+    assert looked_up == [f"elsewhere.{namespace}.svc"]
     other = tmp_path / "other"
     other.mkdir()
     (other / "ca.crt").write_text("-----BEGIN CERTIFICATE-----\nanother cluster's\n-----END CERTIFICATE-----\n")
-    assert "proxy" in chosen(other, "127.0.0.1")
+    assert "proxy" in chosen(other)
+    assert len(looked_up) == 1, "in a pod of another cluster the name is not even looked up"
 
 
 def test_a_service_that_does_not_answer_is_an_error_that_says_so(running_place: Any) -> None:

@@ -321,6 +321,7 @@ def test_a_parameter_without_a_counterpart_is_named_with_its_value_and_what_to_d
 ) -> None:
     (named,) = read_values(changed(document, path, value), "mine").not_understood
     assert named.startswith(path)
+    assert repr(next(iter(value.values())) if isinstance(value, dict) else value) in named
     assert said in named
 
 

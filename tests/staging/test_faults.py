@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import boto3
 import pytest
@@ -16,7 +17,7 @@ from staging.plan import plan
 from staging.retry import Patience
 from tests.staging.conftest import MIB, QUICK, Place, noise
 
-SHORT = Patience(seconds=0.8, first_wait_seconds=0.02, longest_wait_seconds=0.1, stall_seconds=0.5)
+SHORT = Patience(seconds=0.8, first_wait_seconds=0.02, longest_wait_seconds=0.1, stall_seconds=2.0)
 WEIGHTS = "model.safetensors"
 FILES = {WEIGHTS: noise(9 * MIB + 5, 21), "config.json": b"{}", "vocab.txt": noise(300_000, 22)}
 
@@ -164,7 +165,7 @@ def test_a_store_that_stays_overloaded_ends_the_run(faulty: Place, operation: st
 
 def test_a_stalled_store_ends_the_run(faulty: Place) -> None:
     faulty.s3_server.faults.add(Stall(30), operation="UploadPart", times=None)
-    ends(faulty, StoreError, "store.unreachable")
+    ends(faulty, StoreError, "store.unreachable", replace(SHORT, stall_seconds=0.5))
 
 
 def test_a_bucket_that_vanishes_ends_the_run(faulty: Place) -> None:

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -154,7 +155,9 @@ def test_of_two_runs_one_works_and_the_other_waits(small: Place) -> None:
 
     def run() -> None:
         planned = plan(model, small.hub, small.store)
-        results.append(stage(planned, lease=QUICK_LEASE, progress=lambda moment: phases.add(moment.phase)))
+        # One that is slow for a moment is not dead.
+        lease = replace(QUICK_LEASE, dead_seconds=10.0)
+        results.append(stage(planned, lease=lease, progress=lambda moment: phases.add(moment.phase)))
 
     threads = [threading.Thread(target=run) for _ in range(2)]
     for thread in threads:
