@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 WORTH = 1.15
 """A step up must raise the rate by this factor to be kept."""
-AGAIN_SECONDS = 10.0
-"""After so long at one setting another step is tried: a wire changes."""
+WAITING = 0.8
+"""Readers that wait for the Hub for so much of their time leave the processors idle: the step up is a large one."""
+AGAIN_SECONDS, LONGEST_AGAIN = 2.0, 16.0
+"""After so long at one setting a step that did not pay is tried again, each time later: a wire changes, and the interval
+that decided may have been disturbed."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Setting:
 
 
 class Governor:
-    """Doubles connections while that pays, on the side that holds up the other.
+    """Raises the number of connections while that pays, on the side that holds up the other.
 
     Where processors or the wire as a whole are the limit, another connection brings nothing, and the step is taken
     back. Where each connection is slow by itself (a Hub that caps them, a distant bucket), it does.
@@ -39,8 +42,8 @@ class Governor:
         self._most = most
         self._kept = start
         self._rate_kept = 0.0
-        self._trying = False
-        self._settled_for = 0.0
+        self._trying = self._settling = False
+        self._settled_for, self._again = 0.0, AGAIN_SECONDS
         self._refused: set[str] = set()
 
     def observe(self, rate: float, receiving: float, sending: float, seconds: float) -> Setting:
@@ -54,15 +57,20 @@ class Governor:
         """
         if rate <= 0:
             return self.setting
+        if self._settling:  # its connections were being made: the interval says nothing of them
+            self._settling = False
+            return self.setting
         if self._trying:
             self._judge(rate)
         else:
             self._rate_kept = max(rate, self._rate_kept * 0.9)
             self._settled_for += seconds
-            if self._settled_for >= AGAIN_SECONDS:
+            if self._settled_for >= self._again:
                 self._settled_for, self._refused, self._rate_kept = 0.0, set(), rate
+                self._again = min(self._again * 2, LONGEST_AGAIN)
         if not self._trying:
-            self._step_up("readers" if receiving >= sending else "uplinks")
+            waiting = receiving >= WAITING * seconds * self.setting.readers
+            self._step_up("readers" if receiving >= sending else "uplinks", 4 if waiting else 2)
         return self.setting
 
     def _judge(self, rate: float) -> None:
@@ -73,11 +81,11 @@ class Governor:
             self._refused.add("readers" if self.setting.readers > self._kept.readers else "uplinks")
             self.setting = self._kept
 
-    def _step_up(self, side: str) -> None:
+    def _step_up(self, side: str, factor: int) -> None:
         kept = self._kept
         if side == "readers":
-            larger = Setting(min(kept.readers * 2, self._most.readers), kept.uplinks)
+            larger = Setting(min(kept.readers * factor, self._most.readers), kept.uplinks)
         else:
             larger = Setting(kept.readers, min(max(4, kept.uplinks * 2), self._most.uplinks))
         if side not in self._refused and larger != kept:
-            self.setting, self._trying, self._settled_for = larger, True, 0.0
+            self.setting, self._trying, self._settling, self._settled_for = larger, True, True, 0.0
