@@ -1,7 +1,7 @@
 """A Hub, an S3, a Kubernetes and a Prefect server for the flows' tests: once for all of them."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -104,11 +104,12 @@ NEURON_CAPACITY.pop("nvidia.com/gpu")
 
 
 @contextmanager
-def serve_world(home: Path, **nodes: dict[str, str]) -> Iterator[World]:
+def serve_world(home: Path, *, images: Sequence[ImageConfig] = (), **nodes: dict[str, str]) -> Iterator[World]:
     """All servers but Prefect's.
 
     Args:
         home: Where they keep their files.
+        images: What the registry has besides.
         nodes: Capacity of each node, by its name.
     """
     with ExitStack() as stack:
@@ -125,7 +126,9 @@ def serve_world(home: Path, **nodes: dict[str, str]) -> Iterator[World]:
         )
         kubernetes = stack.enter_context(
             serve_kubernetes(
-                KubernetesConfig(state_dir=home / "kubernetes", nodes=machines, images=(*default_images(), LOAD_IMAGE))
+                KubernetesConfig(
+                    state_dir=home / "kubernetes", nodes=machines, images=(*default_images(), LOAD_IMAGE, *images)
+                )
             )
         )
         with from_kubeconfig(kubernetes.kubeconfig) as cluster:
