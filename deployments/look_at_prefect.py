@@ -22,7 +22,7 @@ from deployments.findings import Check, failed, ok, warning
 from deployments.notifiers import find_notifiers
 from deployments.pools import HEARTBEAT_VARIABLE
 from deployments.prefect_yaml import KUBERNETES, PROCESS, Pool
-from deployments.register import differences, existing, load, read
+from deployments.register import differences, existing, load, read, with_block_ids
 from tasks.limits import STAGING_LIMIT
 
 BOOTSTRAP = "python -m deployments.bootstrap"
@@ -119,7 +119,7 @@ async def _limit(client: PrefectClient) -> Check:
 
 
 async def _deployments(client: PrefectClient, pool: Pool) -> list[Check]:
-    wanted = load(read(pool))
+    wanted = load(await with_block_ids(client, read(pool)))
     there = await existing(client, wanted)
     missing = [one.name for one in wanted if one.name not in there]
     stale = [one.name for one in wanted if one.name in there and differences(one, there[one.name])]
