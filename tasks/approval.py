@@ -196,15 +196,21 @@ def question_markdown(
     """
     spec, old = record.spec, record.serving.model
     page = f"{hub}/{newest.repo_id}"
-    lines = [
-        f"## May {spec.namespace}/{spec.name} move?",
-        f"**{newest.repo_id}**, {newest.revision}: it serves [`{old.commit[:12]}`]({page}/commit/{old.commit}), the "
-        f"branch is now [`{newest.commit[:12]}`]({page}/commit/{newest.commit}).",
+    travels = (
         "Pods load it from the Hub."
         if planned is None
-        else f"To move from the Hub: {in_bytes(planned.bytes_from(Source.HUB))} of {in_bytes(planned.total_bytes)}.",
-        f"[What changed in the model card]({card})" if card else "The model card is the same, or cannot be read.",
-        f"[All commits]({page}/commits/{newest.revision})",
+        else f"To move from the Hub: {in_bytes(planned.bytes_from(Source.HUB))} of {in_bytes(planned.total_bytes)}."
+    )
+    counts = {kind: sum(one.change is kind for one in changed) for kind in FileChange}
+    told = ", ".join(f"{number} {kind}" for kind, number in counts.items() if number)
+    cards = f"[What changed in the model card]({card})" if card else "The model card is the same, or cannot be read"
+    # The form shows a few lines at a time, and a link's text as it stands, backticks and all.
+    lines = [
+        f"## May {spec.namespace}/{spec.name} move?",
+        f"**{newest.repo_id}**, {newest.revision}: it serves [{old.commit[:12]}]({page}/commit/{old.commit}), the "
+        f"branch is now [{newest.commit[:12]}]({page}/commit/{newest.commit}).",
+        f"Files: {told or 'none differ'}. {travels}",
+        f"{cards} · [All commits]({page}/commits/{newest.revision})",
     ]
     table = ["| file | change | before | after |", "| --- | --- | --- | --- |"]
     for one in changed[:SHOWN_FILES]:
@@ -212,6 +218,4 @@ def question_markdown(
         table.append(f"| `{one.path}` | {one.change} | {sizes[0]} | {sizes[1]} |")
     if len(changed) > SHOWN_FILES:
         table.append(f"| and {len(changed) - SHOWN_FILES} more | | | |")
-    counts = {kind: sum(one.change is kind for one in changed) for kind in FileChange}
-    told = ", ".join(f"{number} {kind}" for kind, number in counts.items() if number)
-    return "\n\n".join([*lines, f"Files: {told or 'none differ'}.", "\n".join(table) if changed else ""]).rstrip()
+    return "\n\n".join([*lines, "\n".join(table) if changed else ""]).rstrip()

@@ -4,23 +4,25 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from sandbox.hub import HubServer
 from tests.browser.ui import Ui
 from tests.conftest import reporting_to
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
-SECONDS = 60
+SECONDS = 120
 """Longest time for what the page does by itself, on a busy machine."""
 
 DEPLOYMENTS = (
     "any-preset",
     "qwen3-1.7b-vllm",
-    *("stage-model", "refresh-models", "rollback-endpoint", "list-endpoints", "remove-endpoint"),
+    *("stage-model", "refresh-models", "refresh-endpoint", "rollback-endpoint", "list-endpoints", "remove-endpoint"),
     *("deploy-vllm", "deploy-ray-vllm"),
 )
 
@@ -42,19 +44,38 @@ def chromium() -> str:
     return found
 
 
+@dataclass(frozen=True)
+class Site:
+    """A Prefect server with a worker, whose deployments use a sandbox's Hub, S3 and cluster.
+
+    Attributes:
+        address: Of its UI.
+        hub: The Hub; None if all this was up before.
+    """
+
+    address: str
+    hub: HubServer | None = None
+
+
 @pytest.fixture(scope="module")
-def site(request: pytest.FixtureRequest, chromium: str) -> Iterator[str]:
-    """Address of the UI of a Prefect server with a worker, whose deployments use a sandbox's Hub, S3 and cluster."""
+def place(request: pytest.FixtureRequest, chromium: str) -> Iterator[Site]:
+    """All that the UI's runs need."""
     if up := request.config.getoption("--site", default=None):
-        yield up.rstrip("/")
+        yield Site(up.rstrip("/"))
         return
-    with serve_site(request.getfixturevalue("tmp_path_factory").mktemp("site")) as address:
-        yield address
+    with serve_site(request.getfixturevalue("tmp_path_factory").mktemp("site")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def site(place: Site) -> str:
+    """Address of the UI."""
+    return place.address
 
 
 @contextmanager
-def serve_site(home: Path) -> Iterator[str]:
-    """Starts all that the UI's runs need, and yields its address."""
+def serve_site(home: Path) -> Iterator[Site]:
+    """Starts all that the UI's runs need."""
     from sandbox.options import RunOptions
     from sandbox.prefect_server import run_worker, serve_prefect, wait_until_healthy
     from sandbox.registration import register_deployments, save_blocks
@@ -72,7 +93,7 @@ def serve_site(home: Path) -> Iterator[str]:
         stack.enter_context(run_worker(prefect))
         save_blocks(places)
         register_deployments(DEPLOYMENTS)
-        yield prefect.url
+        yield Site(prefect.url, servers.hub)
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,20 @@
 """The UI in a real browser: forms are filled in, runs watched, reports read. `--pictures FOLDER` keeps pictures."""
 
+import re
+from pathlib import Path
+
 import pytest
 from playwright.sync_api import expect
 from prefect.utilities.importtools import import_object
 
 from deployments.register import read
-from tests.browser.conftest import DEPLOYMENTS
+from sandbox.tiny_models import add_revision
+from tests.browser.conftest import DEPLOYMENTS, Site
 from tests.browser.ui import Ui
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 
+REPO = "NousResearch/Llama-3.2-1B"
 ENTRIES = {entry["name"]: entry for entry in read() if entry["name"] in DEPLOYMENTS}
 
 
@@ -52,6 +57,36 @@ def test_a_failing_run_says_why_and_what_to_do(ui: Ui) -> None:
     expect(diagnosis).to_contain_text("--no-such-argument")
     expect(diagnosis).to_contain_text("What to do")
     ui.picture("diagnosis")
+
+
+def test_a_person_approves_a_new_commit(ui: Ui, place: Site, tmp_path: Path) -> None:
+    if place.hub is None:
+        pytest.skip("the Hub's branch can be moved only where this test started the Hub")
+    fast = {"pod": {"drain_seconds": 0}, "rollout": {"retire_after": 0}}
+    overrides = {"name": "ask", "refresh": {"approval": True}, **fast}
+    ui.open_run(ui.start("deploy-model/any-preset", preset="llama-32-1b-vllm", overrides=overrides))
+    ui.wait_for_state("Completed")
+    old = place.hub.content[REPO].branches["main"]
+    new = add_revision(place.hub.content, REPO, cache=tmp_path, seed=5, size=300_000)
+    ui.open_run(ui.start("refresh-models/refresh-models", repo_id=REPO))
+    ui.wait_for_state("Completed")
+
+    [waits] = ui.api("flow_runs/filter", {"flow_runs": {"tags": {"all_": [f"commit:{new}"]}}})
+    ui.open_run(waits["id"])
+    ui.wait_for_state("Suspended")
+    dialog = ui.open_answer()
+    expect(dialog).to_contain_text("May inference/ask move?")
+    for shown in (old[:12], new[:12], "model.safetensors", "To move from the Hub:"):
+        expect(dialog).to_contain_text(shown)
+    card = dialog.get_by_role("link", name="What changed in the model card")
+    expect(card).to_have_attribute("href", re.compile("^" + re.escape(f"{place.address}/artifacts/artifact/")))
+    ui.answer_field("Approve").get_by_role("switch").click()
+    ui.answer_field("Your name").locator("textarea, input").fill("Ada")
+    ui.picture("approval", dialog=True)
+    ui.answer()
+    ui.wait_for_state("Completed")
+    ui.open_run(waits["id"])
+    expect(ui.open_artifact("endpoint-ask")).to_contain_text(new[:12])
 
 
 def test_what_cannot_be_is_told_and_starts_nothing(ui: Ui) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
-RUN_SECONDS = 150
+RUN_SECONDS = 400
 BUSY = 503
 """What the server answers while SQLite is locked, and the UI asks to try again."""
 
@@ -34,6 +35,12 @@ class Ui:
         request = urllib.request.Request(f"{self.address}/api/{path}", data, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
+
+    def start(self, deployment: str, **parameters: Any) -> str:
+        """Starts a run as `prefect deployment run` does; returns its id."""
+        found = self.api(f"deployments/name/{deployment}")
+        run = self.api(f"deployments/{found['id']}/create_flow_run", {"parameters": parameters})
+        return str(run["id"])
 
     def run_of(self, run: str) -> dict[str, Any]:
         """A run as the API has it."""
@@ -79,10 +86,10 @@ class Ui:
         )
         return [str(text).removesuffix(" (Optional)") for text in found]
 
-    def field(self, *headings: str) -> Locator:
-        """A field of the form, by the headings that lead to it."""
+    def field(self, *headings: str, inside: str = "//form") -> Locator:
+        """A field of the form, by the headings that lead to it; inside a dialog the form is no form."""
         # XPath: the browser's own engine, which does not mind a hundred fields.
-        path = "//form"
+        path = inside
         for heading in headings:
             text = f"normalize-space()='{heading}' or normalize-space()='{heading} (Optional)'"
             label = f"{_of('span', 'schema-form-property__label')}[{text}]"
@@ -146,6 +153,35 @@ class Ui:
         expect(self.state).to_have_text(final, timeout=1000 * RUN_SECONDS)
         expect(self.state).to_have_text(name)
 
+    # Runs that wait for an answer
+
+    def open_answer(self) -> Locator:
+        """Opens the form of the open run, which waits for it.
+
+        Returns:
+            The dialog.
+        """
+        self.page.get_by_role("button", name="Resume", exact=True).click()
+        dialog = self.page.get_by_role("dialog")
+        expect(dialog.locator(FIELD).first).to_be_visible()
+        return dialog
+
+    def answer_field(self, heading: str) -> Locator:
+        """A field of the open dialog."""
+        return self.field(heading, inside="//div[@role='dialog']")
+
+    def answer(self) -> None:
+        """Sends the open dialog's answer, and waits until the run no longer waits for it."""
+        while True:
+            with self.page.expect_response(lambda answer: answer.url.endswith("/resume")) as answer:
+                self.page.get_by_role("dialog").get_by_role("button", name="Submit").click()
+            if answer.value.status != BUSY:
+                break
+            self.page.wait_for_timeout(1000)
+        assert answer.value.ok, answer.value.text()
+        expect(self.page.get_by_role("dialog")).to_have_count(0)
+        expect(self.state).not_to_have_text("Suspended")
+
     def open_tab(self, name: str) -> None:
         """Opens one of the tabs below the run."""
         self.page.locator(".p-tab:visible", has_text=name).click()
@@ -163,14 +199,22 @@ class Ui:
             Its text.
         """
         self.open_tab("Artifacts")
-        self.page.locator(".artifact-card", has=self.page.get_by_text(key, exact=True)).first.click()
+        card = self.page.locator(".artifact-card", has=self.page.get_by_text(key, exact=True)).first
+        deadline = time.monotonic() + RUN_SECONDS
+        while not card.is_visible() and time.monotonic() < deadline:
+            # Those of the run's tasks are loaded when their place comes into view.
+            self.page.mouse.move(700, 700)
+            self.page.mouse.wheel(0, 2000)
+            self.page.wait_for_timeout(500)
+        card.click()
         return self.page.locator(".artifact-data-markdown")
 
-    def picture(self, name: str) -> None:
-        """Takes a picture for the documentation, if these are wanted."""
+    def picture(self, name: str, *, dialog: bool = False) -> None:
+        """Takes a picture for the documentation, if these are wanted; an open dialog stays as it is."""
         if self.pictures is not None:
-            self.page.evaluate("document.activeElement?.blur(); document.querySelector('form')?.scrollIntoView()")
-            self.page.mouse.wheel(0, -100_000)
+            if not dialog:
+                self.page.evaluate("document.activeElement?.blur(); document.querySelector('form')?.scrollIntoView()")
+                self.page.mouse.wheel(0, -100_000)
             self.page.wait_for_timeout(2000)  # what is drawn in steps: graphs, lists
             self.page.screenshot(path=self.pictures / f"{name}.png")
 
