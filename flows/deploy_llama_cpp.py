@@ -14,7 +14,6 @@ from flows.parameters import (
     HubBlock,
     Image,
     Model,
-    SmokeOptions,
     StoreBlock,
     TimeoutMinutes,
     WaitMinutes,
@@ -23,7 +22,7 @@ from flows.parameters import (
 )
 from flows.pipeline import DeployReport
 from flows.target import Target
-from serving.spec import Accelerator, Framework, LlamaCppOptions
+from serving.spec import Accelerator, Framework, LlamaCppOptions, SmokeOptions
 
 
 @flow(name="deploy-llama-cpp", flow_run_name="deploy {endpoint} ({accelerator})")

@@ -20,7 +20,6 @@ from flows.parameters import (
     DryRun,
     HubBlock,
     PresetChoice,
-    SmokeOptions,
     StoreBlock,
     TimeoutMinutes,
     WaitMinutes,
@@ -29,7 +28,7 @@ from flows.parameters import (
 )
 from flows.pipeline import DeployReport
 from serving.catalog import Overrides, get_preset, resolve
-from serving.spec import Framework
+from serving.spec import Framework, SmokeOptions
 from tasks.explain import explained
 from tasks.runs import describe_run, short, tags_of
 

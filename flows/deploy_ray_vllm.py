@@ -14,7 +14,6 @@ from flows.parameters import (
     HubBlock,
     Image,
     Model,
-    SmokeOptions,
     StoreBlock,
     TimeoutMinutes,
     WaitMinutes,
@@ -23,7 +22,7 @@ from flows.parameters import (
 )
 from flows.pipeline import DeployReport
 from flows.target import Target
-from serving.spec import Accelerator, Framework, RayOptions, VllmOptions
+from serving.spec import Accelerator, Framework, RayOptions, SmokeOptions, VllmOptions
 
 
 @flow(name="deploy-ray-vllm", flow_run_name="deploy {endpoint} ({accelerator})")

@@ -6,11 +6,11 @@ from typing import Any
 from prefect.client.schemas.objects import State
 from pydantic import BaseModel
 
-from flows.parameters import SmokeOptions, WorkloadOptions, make_spec
+from flows.parameters import WorkloadOptions, make_spec
 from flows.pipeline import DeployReport, deploy_endpoint
 from flows.target import Target
 from serving.models import ModelSource
-from serving.spec import Accelerator, Framework
+from serving.spec import Accelerator, Framework, SmokeOptions
 from tasks.explain import explained
 
 
@@ -56,6 +56,7 @@ async def deploy_framework(
             image=image,
             workload=workload,
             options=options,
+            smoke=smoke,
         )
         return await deploy_endpoint(
             spec,
@@ -63,7 +64,6 @@ async def deploy_framework(
             timeout_seconds=60.0 * timeout_minutes,
             wait_seconds=60.0 * wait_minutes,
             dry_run=dry_run,
-            smoke=smoke,
         )
 
     return await explained(work())

@@ -1,11 +1,9 @@
 """What all deploy flows ask for besides the model: one group of fields in the run form."""
 
-import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field
 
 from blocks.cluster import InferenceCluster
 from blocks.hub import HuggingFaceHub
@@ -16,7 +14,6 @@ from serving.forms import FormGroup
 from serving.models import ModelSource
 from serving.partial import Partly
 from serving.policy import RefreshPolicy
-from serving.smoke import SmokeExpectation, expectation_for
 from serving.spec import (
     SECTIONS,
     WEIGHTS,
@@ -28,6 +25,7 @@ from serving.spec import (
     PodOptions,
     Resources,
     RolloutOptions,
+    SmokeOptions,
     WeightsSource,
 )
 
@@ -88,44 +86,6 @@ class WorkloadOptions(FormGroup):
     preset: str = Field(default="", description="Catalogue entry that this came from; for the record only")
 
 
-class SmokeOptions(FormGroup):
-    """The question that proves an endpoint before clients get to it. Empty fields get the project's choice."""
-
-    prompt: str = Field(
-        default="", max_length=10_000, title="Question", description="Question, or what the picture shall show"
-    )
-    expect: str = Field(
-        default="",
-        title="Expected answer",
-        description="Regular expression that the answer must contain; empty: any text",
-    )
-    max_tokens: int = Field(default=64, ge=1, le=32_768, description="Longest answer, tokens")
-    max_seconds: float | None = Field(default=None, gt=0, description="Longest time for one answer, seconds")
-    min_tokens_per_second: float | None = Field(default=None, gt=0, description="Slowest stream, tokens per second")
-
-    @field_validator("expect")
-    @classmethod
-    def _compiles(cls, value: str) -> str:
-        try:
-            re.compile(value)
-        except re.error as error:
-            raise ValueError(f"{value!r} is no regular expression: {error}") from error
-        return value
-
-
-def smoke_expectation(spec: EndpointSpec, smoke: SmokeOptions) -> SmokeExpectation:
-    """Returns the smoke test that fits the endpoint, with the user's question and bounds."""
-    own = expectation_for(spec)
-    return replace(
-        own,
-        prompt=smoke.prompt or own.prompt,
-        expect=smoke.expect,
-        max_tokens=smoke.max_tokens,
-        max_seconds=smoke.max_seconds,
-        min_tokens_per_second=smoke.min_tokens_per_second,
-    )
-
-
 def make_spec(
     framework: Framework,
     accelerator: Accelerator,
@@ -136,6 +96,7 @@ def make_spec(
     image: str,
     workload: WorkloadOptions,
     options: Mapping[str, BaseModel],
+    smoke: SmokeOptions,
 ) -> EndpointSpec:
     """Returns the endpoint that a deploy flow's parameters describe.
 
@@ -148,12 +109,13 @@ def make_spec(
         image: Container image; empty: the project's choice.
         workload: The common group.
         options: The framework's own groups, by their name in the spec.
+        smoke: The question that proves it.
 
     Raises:
         InputError: A value is out of range or a combination cannot work.
     """
     parameters: dict[str, Any] = {name: getattr(workload, name) for name in WorkloadOptions.model_fields}
-    parameters |= {"name": endpoint, "model": model, "image": image, **options}
+    parameters |= {"name": endpoint, "model": model, "image": image, "smoke": smoke, **options}
     parameters["namespace"] = workload.namespace or cluster.namespace
     none = {"accelerators": 0} if accelerator is Accelerator.CPU else {}
     parameters["resources"] = none | workload.resources

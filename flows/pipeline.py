@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict
 
 from flows.clock import Clock
 from flows.look import LookedUp, look
-from flows.parameters import SmokeOptions, smoke_expectation
 from flows.takeover import MAKE_ROOM, Means, bring_up, finish, give_up, settle, switch
 from flows.target import Target
 from kube.connect import Cluster
@@ -22,7 +21,6 @@ from serving.models import PinnedModel, StagedModel
 from serving.record import Change, EndpointRecord, Rejected, ReleaseRecord
 from serving.release import Release, release_of
 from serving.rendering import render
-from serving.smoke import SmokeExpectation
 from serving.spec import EndpointSpec
 from tasks.apply import try_workload
 from tasks.pause import named
@@ -68,7 +66,6 @@ async def deploy_endpoint(
     pinned: PinnedModel | None = None,
     seen: EndpointRecord | None = None,
     rejecting: Rejected | None = None,
-    smoke: SmokeOptions = SmokeOptions(),
 ) -> DeployReport:
     """Takes the spec's model to a live, verified endpoint.
 
@@ -88,7 +85,6 @@ async def deploy_endpoint(
         seen: The record that the caller looked at when it chose what to deploy: nothing is done if another run has
             changed the endpoint since.
         rejecting: A commit that refreshes shall pass over once this one is promoted.
-        smoke: The question that proves it, and bounds for the answer.
 
     Raises:
         InferenceError: With its cause and fix. Nothing half-staged is visible, the endpoint serves what it served.
@@ -104,7 +100,7 @@ async def deploy_endpoint(
                 return await _dry_run(spec, model, cluster, clock)
             async with held_record(spec.namespace, spec.name, cluster, wait_seconds=patience) as held:
                 change = Change(action=action, run=run_id(), started_at=now(), rejecting=rejecting)
-                plan = _Plan(spec, model, target, change, smoke_expectation(spec, smoke))
+                plan = _Plan(spec, model, target, change)
                 means = Means(held, partial(recorded_manifests, target=target), timeout_seconds)
                 if seen is not None:
                     require_unchanged(seen, held.record)
@@ -152,7 +148,6 @@ class _Plan:
     model: LookedUp
     target: Target
     change: Change
-    expectation: SmokeExpectation
 
 
 async def _deploy(plan: _Plan, means: Means, clock: Clock) -> DeployReport:
@@ -164,9 +159,9 @@ async def _deploy(plan: _Plan, means: Means, clock: Clock) -> DeployReport:
         staged, moved = await _stage(plan, held.cluster, clock)
         release = await _named_release(plan.spec, plan.model.pinned, staged, held.cluster)
         manifests = render(plan.spec, staged, release)
-        changes, smoke = await bring_up(means, manifests, plan.expectation, clock)
+        changes, smoke = await bring_up(means, manifests, clock)
         await held.write(proved(held.current_record, smoke_result(smoke), moved_bytes=moved))
-        await clock.time("promote", switch(means, plan.expectation))
+        await clock.time("promote", switch(means))
     except InferenceError as error:
         await _gave_up(means, error, rejecting=plan.change.action == "refresh")
         raise

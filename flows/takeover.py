@@ -16,7 +16,7 @@ from serving.frameworks.workload import Manifest
 from serving.lifecycle import failed, now, paused, promoted, retired, retiring, seconds_until, undone
 from serving.record import Failure, Rejected, ReleaseRecord, ReleaseState
 from serving.rollback import blames_model
-from serving.smoke import SmokeExpectation, SmokeReport, expectation_for
+from serving.smoke import SmokeReport, expectation_for
 from tasks.apply import Changes, apply_workload
 from tasks.gateway import kept_out, let_in, let_out
 from tasks.pause import live_replicas, named
@@ -89,7 +89,7 @@ async def settle(means: Means, *, coming: str = "") -> None:
     elif candidate.state is ReleaseState.PROMOTING and await asyncio.to_thread(has_workload, candidate, held.cluster):
         log.warning("%s: release %s was proved and is promoted", doing, candidate.id)
         try:
-            await switch(means, expectation_for(candidate.spec))
+            await switch(means)
         except SmokeTestError as error:
             await give_up(means, error)
         else:
@@ -105,15 +105,12 @@ async def settle(means: Means, *, coming: str = "") -> None:
         await give_up(means, InferenceError(why, fix="Deploy it again.", code="run.interrupted"))
 
 
-async def bring_up(
-    means: Means, manifests: list[Manifest], expectation: SmokeExpectation, clock: Clock
-) -> tuple[Changes, SmokeReport]:
+async def bring_up(means: Means, manifests: list[Manifest], clock: Clock) -> tuple[Changes, SmokeReport]:
     """Brings the candidate up, beside the current release or in its place, and proves it through its own Service.
 
     Args:
         means: What it works with; the record has the candidate.
         manifests: What the candidate consists of.
-        expectation: What is asked, and what the answer must be like.
         clock: Takes the time of each step.
 
     Raises:
@@ -134,11 +131,11 @@ async def bring_up(
         with kept_out(spec, release, means.cluster):
             await clock.time("wait", wait_until_ready(release, manifests, means.cluster, means.timeout_seconds))
     address = own_address(release, spec.namespace, manifests)
-    proof = smoke_test(address, expectation, means.cluster, show=picture_key(spec))
+    proof = smoke_test(address, expectation_for(spec), means.cluster, show=picture_key(spec))
     return changes, await clock.time("smoke test", proof)
 
 
-async def switch(means: Means, expectation: SmokeExpectation) -> None:
+async def switch(means: Means) -> None:
     """Points the endpoint at the candidate, which is the current release from then on.
 
     A gateway in front of the endpoint knows a release only after it was promoted: it is asked at once.
@@ -154,7 +151,7 @@ async def switch(means: Means, expectation: SmokeExpectation) -> None:
     await asyncio.to_thread(let_in, spec, release, means.cluster)
     front = await asyncio.to_thread(gateway, spec, means.cluster)
     if front is not None:
-        await smoke_test(front, through_gateway(expectation), means.cluster, show=picture_key(spec))
+        await smoke_test(front, through_gateway(expectation_for(candidate.spec)), means.cluster, show=picture_key(spec))
     if current is not None and current.id != candidate.id:
         await asyncio.to_thread(let_out, current.spec, named(current), means.cluster)
     await means.held.write(promoted(means.held.current_record))

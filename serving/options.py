@@ -1,8 +1,9 @@
 """What each serving stack can be told, besides what all have in common. The names are the engines' own."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from serving.forms import FormGroup
 from serving.quantities import Quantity
@@ -234,3 +235,32 @@ class RolloutOptions(FormGroup):
     retire_after: int = Field(
         default=30, ge=0, le=3600, description="Seconds that the old release stays after the switch, for open requests"
     )
+
+
+class SmokeOptions(FormGroup):
+    """The question that proves an endpoint before clients get to it. Empty fields get the project's choice.
+
+    Kept with each release: whatever brings it up, or asks it later, asks the same. Changes no pod.
+    """
+
+    prompt: str = Field(
+        default="", max_length=10_000, title="Question", description="Question, or what the picture shall show"
+    )
+    expect: str = Field(
+        default="",
+        max_length=2_000,
+        title="Expected answer",
+        description="Regular expression that the answer must contain; empty: any text",
+    )
+    max_tokens: int = Field(default=64, ge=1, le=32_768, description="Longest answer, tokens")
+    max_seconds: float | None = Field(default=None, gt=0, description="Longest time for one answer, seconds")
+    min_tokens_per_second: float | None = Field(default=None, gt=0, description="Slowest stream, tokens per second")
+
+    @field_validator("expect")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"{value!r} is no regular expression: {error}") from error
+        return value

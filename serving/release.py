@@ -19,6 +19,7 @@ _NOT_IN_PODS: dict[str, Any] = {
     "autoscaling": True,
     "rollout": True,
     "refresh": True,
+    "smoke": True,
     "pod": {"service_annotations", "monitor", "monitor_labels", "monitor_seconds"},
 }
 _ENDPOINT_PART = 36
@@ -51,8 +52,8 @@ class Release:
 def release_of(spec: EndpointSpec, model: PinnedModel, staged: StagedModel | None, *, run: str = "") -> Release:
     """Names the release of `model` with `spec`.
 
-    What changes no pod (replicas, autoscaling, refresh policy, preset) changes no release; fields at their default do
-    not count, so that a new field of a later version renames nothing.
+    What changes no pod (replicas, autoscaling, refresh policy, smoke test, preset) changes no release; fields at their
+    default do not count, so that a new field of a later version renames nothing.
     """
     document = spec.model_dump(mode="json", exclude=_NOT_IN_PODS, exclude_defaults=True)
     # A group of which only fields that pods do not notice are set says nothing.

@@ -17,6 +17,7 @@ from serving.options import (
     PodOptions,
     RayOptions,
     RolloutOptions,
+    SmokeOptions,
     VllmOptions,
 )
 from serving.policy import RefreshPolicy
@@ -45,6 +46,7 @@ __all__ = [
     "RefreshPolicy",
     "Resources",
     "RolloutOptions",
+    "SmokeOptions",
     "VllmOptions",
     "WeightsSource",
 ]
@@ -144,6 +146,7 @@ class EndpointSpec(BaseModel):
         ray: For ray-vllm only; so are the following for the framework that they are called after.
         autoscaling: None: `replicas` pods, always.
         refresh: How refreshes treat the endpoint; changes no pod.
+        smoke: The question that proves it, and bounds for the answer; changes no pod.
         preset: Catalogue entry that this came from; empty: none.
     """
 
@@ -176,6 +179,7 @@ class EndpointSpec(BaseModel):
     pod: PodOptions = PodOptions()
     rollout: RolloutOptions = RolloutOptions()
     refresh: RefreshPolicy = RefreshPolicy()
+    smoke: SmokeOptions = SmokeOptions()
     preset: LabelValue = ""
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from serving.options import DiffusersOptions
 from serving.smoke import images, openai, triton
 from serving.smoke.model import (
+    DEFAULT_PROMPT,
     Api,
     SmokeExpectation,
     SmokeReport,
@@ -45,11 +46,19 @@ _CONVERSATIONS: dict[Api, tuple[Asking, Judging]] = {
 
 
 def expectation_for(spec: EndpointSpec) -> SmokeExpectation:
-    """Returns the smoke test that fits an endpoint: how its framework is spoken to, and what it must be like.
+    """Returns an endpoint's smoke test: how its framework is spoken to, what it is asked, and what it must be like.
 
     A base model at hand answers anything: by default any text will do.
     """
-    plain = SmokeExpectation(model=spec.served_model_name)
+    asked = spec.smoke
+    plain = SmokeExpectation(
+        model=spec.served_model_name,
+        prompt=asked.prompt or DEFAULT_PROMPT,
+        max_tokens=asked.max_tokens,
+        expect=asked.expect,
+        max_seconds=asked.max_seconds,
+        min_tokens_per_second=asked.min_tokens_per_second,
+    )
     match spec.framework:
         case Framework.TRITON_VLLM:
             return replace(plain, api="triton", model=triton.MODEL)

@@ -19,6 +19,7 @@ from serving.catalog import Overrides
 from serving.errors import InferenceError
 from serving.events import EndpointHealthy, EndpointUnhealthy
 from serving.record import ENDPOINT_LABEL, EndpointRecord, record_name
+from serving.spec import SmokeOptions
 from tasks.record import lease_name, read_record
 from tests.flows.conftest import World, cluster_block
 from tests.flows.records import record_only, write
@@ -26,6 +27,7 @@ from tests.flows.told import wait_for_events
 
 pytestmark = pytest.mark.server
 SPACE = "checking"
+QUESTION = SmokeOptions(prompt="How many seas are there?", max_tokens=9)
 REPO = "NousResearch/Llama-3.2-1B"
 
 
@@ -36,7 +38,10 @@ def place(world: World) -> World:
         apply(cluster, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}})
     place = world.with_blocks(cluster=cluster_block(world.kubernetes.kubeconfig, namespace=SPACE))
     overrides = Overrides.read({"name": "live", "pod": {"drain_seconds": 0}})
-    state = asyncio.run(deploy_model("llama-32-1b-vllm", **place.target(), overrides=overrides, return_state=True))
+    deployed = deploy_model(
+        "llama-32-1b-vllm", **place.target(), overrides=overrides, smoke=QUESTION, return_state=True
+    )
+    state = asyncio.run(deployed)
     assert state.is_completed(), state.message
     return place
 
@@ -70,6 +75,7 @@ def test_a_healthy_endpoint_and_what_the_record_keeps(place: World, cluster: Clu
     after = record(cluster)
     assert after.serving.smoke is not None
     assert after.serving.smoke.at
+    assert after.serving.smoke.prompt == QUESTION.prompt
     assert after.serving.model_copy(update={"smoke": before.serving.smoke}) == before.serving
     told = wait_for_events(f"inference.endpoint.{SPACE}.live", lambda names: EndpointHealthy.name in names)
     assert told

@@ -19,6 +19,7 @@ from sandbox.tiny_models import add_revision
 from serving.catalog import Overrides
 from serving.events import EndpointRemoved
 from serving.record import EndpointRecord
+from serving.spec import SmokeOptions
 from tasks.record import read_record
 from tests.flows.conftest import World, cluster_block
 from tests.flows.told import events_about, runs_with_tag, validated, wait_for_events
@@ -26,6 +27,7 @@ from tests.flows.told import events_about, runs_with_tag, validated, wait_for_ev
 pytestmark = pytest.mark.server
 REPO = "NousResearch/Llama-3.2-1B"
 SPACE = "releases"
+QUESTION = SmokeOptions(prompt="How many seas are there?", expect=r"\w")
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,12 @@ def record_of(place: World, endpoint: str) -> EndpointRecord:
     return record
 
 
+def question_of(record: EndpointRecord) -> str:
+    """What the release that serves was asked to be promoted."""
+    assert record.serving.smoke is not None
+    return record.serving.smoke.prompt
+
+
 def answer(place: World, endpoint: str) -> str:
     with from_kubeconfig(place.kubernetes.kubeconfig) as cluster:
         body = {"model": REPO, "prompt": "one two three", "max_tokens": 8, "temperature": 0}
@@ -58,9 +66,12 @@ def answer(place: World, endpoint: str) -> str:
 
 def test_refreshed_rolled_back_listed_and_removed(place: World, tmp_path: Path) -> None:
     overrides = Overrides.read({"name": "follow", "pod": {"drain_seconds": 0}, "rollout": {"retire_after": 0}})
-    deployed = deploy_model("llama-32-1b-vllm", **place.target(), overrides=overrides, return_state=True)
+    deployed = deploy_model(
+        "llama-32-1b-vllm", **place.target(), overrides=overrides, smoke=QUESTION, return_state=True
+    )
     result_of(asyncio.run(deployed))
     first, old_answer = record_of(place, "follow"), answer(place, "follow")
+    assert question_of(first) == QUESTION.prompt
 
     # Nothing moved upstream: one request, nothing changes.
     asked = len(place.hub_server.requests)
@@ -77,6 +88,7 @@ def test_refreshed_rolled_back_listed_and_removed(place: World, tmp_path: Path) 
     assert second.current.model.commit != first.current.model.commit
     assert [old.id for old in second.previous] == [first.current.id]
     assert answer(place, "follow") != old_answer
+    assert question_of(second) == QUESTION.prompt
 
     # Back again: nothing is downloaded, the Hub is not asked, and the next refresh leaves it so.
     asked = len(place.hub_server.requests)
@@ -85,6 +97,7 @@ def test_refreshed_rolled_back_listed_and_removed(place: World, tmp_path: Path) 
     assert len(place.hub_server.requests) == asked
     assert answer(place, "follow") == old_answer
     third = record_of(place, "follow")
+    assert question_of(third) == QUESTION.prompt
     assert third.current.model.commit == first.current.model.commit
     assert third.rejected is not None
     assert third.rejected.commit == second.current.model.commit

@@ -23,7 +23,8 @@ from serving.record import (
     to_manifest,
 )
 from serving.release import release_of
-from serving.rollback import blames_model
+from serving.rollback import blames_model, choose_release, with_present_rules
+from serving.smoke import expectation_for
 from serving.spec import Accelerator, EndpointSpec, Framework
 
 SMOKE = SmokeResult(passed=True, prompt="one", answer="two", seconds=0.5)
@@ -155,10 +156,35 @@ def test_a_record_of_nothing_is_none() -> None:
         EndpointRecord()
 
 
-def test_how_a_release_takes_over_is_no_part_of_its_name() -> None:
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"rollout": {"strategy": "recreate", "retire_after": 0}},
+        {"smoke": {"prompt": "What is seven times eight?", "expect": "56", "max_seconds": 5.0}},
+    ],
+)
+def test_how_a_release_takes_over_and_is_proved_is_no_part_of_its_name(fields: dict[str, Any]) -> None:
     model = PinnedModel(repo_id="org/name", revision="main", commit="a" * 40)
-    plain, other = spec_of(), spec_of(rollout={"strategy": "recreate", "retire_after": 0})
-    assert release_of(plain, model, None).id == release_of(other, model, None).id
+    assert release_of(spec_of(), model, None).id == release_of(spec_of(**fields), model, None).id
+
+
+def test_the_question_is_kept_and_one_from_before_it_was_kept_is_the_projects_own() -> None:
+    smoke = {"prompt": "What is seven times eight?", "expect": "56"}
+    record = from_manifest(to_manifest(deployed(None, release("one", smoke=smoke))))
+    asked = expectation_for(record.spec)
+    assert (asked.prompt, asked.expect) == ("What is seven times eight?", "56")
+    before = record.model_dump(mode="json")
+    del before["current"]["spec"]["smoke"]
+    assert expectation_for(from_manifest(manifest_of(before)).spec) == expectation_for(spec_of())
+
+
+def test_a_release_is_asked_its_own_question_when_it_comes_back() -> None:
+    """The question of the release after it may be one that it never could answer."""
+    first = deployed(None, release("one", smoke={"expect": "one"}))
+    second = deployed(first, release("two", "b", smoke={"expect": "two"}, rollout={"strategy": "recreate"}))
+    back = with_present_rules(choose_release(second).spec, second)
+    assert back.smoke.expect == "one"
+    assert back.rollout.strategy == "recreate"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from serving.smoke import (
     next_request,
 )
 from serving.smoke.png import NotAPicture, read_png
+from serving.spec import SmokeOptions
 
 Answers = dict[str, tuple[int, Any]]
 
@@ -300,3 +302,6 @@ def test_each_framework_is_spoken_to_in_its_own_way(preset: str, api: str) -> No
     expectation = expectation_for(spec)
     assert expectation.api == api
     assert expectation.model == ("vllm_model" if api == "triton" else spec.served_model_name)
+    asked = SmokeOptions(prompt="Seven?", expect="7", max_tokens=3, max_seconds=2.0, min_tokens_per_second=1.0)
+    own = expectation_for(spec.model_copy(update={"smoke": asked}))
+    assert own == replace(expectation, **asked.model_dump())
