@@ -12,6 +12,14 @@ from typing import Any
 from serving.models import PinnedModel, StagedModel
 from serving.spec import EndpointSpec
 
+RENDERING = 1
+"""Which pods come of a spec: raised by one whenever the renderers make others of the same spec.
+
+It is part of a release's name from 2 on. So what a later version renders otherwise becomes another release with the
+endpoint's next run, proved beside the one that runs, which would be rolled in place if it kept its name.
+tests/serving/test_rendering_number.py holds what each number renders, and fails when other pods come of it.
+"""
+
 _NOT_IN_PODS: dict[str, Any] = {
     "namespace": True,
     "replicas": True,
@@ -32,7 +40,7 @@ class Release:
 
     Attributes:
         endpoint: Name of the endpoint that it may come to serve.
-        id: Ten hexadecimal digits, from the spec, the commit and the staged prefix.
+        id: Ten hexadecimal digits, from the spec, the commit, the staged prefix and `RENDERING`.
         model: The commit that is served.
         run: Flow run that applies it; empty outside a run. It stands in a label of the workload object only: labels
             of an object move no generation, annotations and pod templates do.
@@ -60,5 +68,7 @@ def release_of(spec: EndpointSpec, model: PinnedModel, staged: StagedModel | Non
     document = {name: value for name, value in document.items() if value != {}}
     document["model"] = [model.repo_id, model.commit]
     document["staged"] = [staged.uri, staged.region, staged.endpoint_url] if staged else []
+    if RENDERING > 1:  # names from before it was counted stay
+        document["rendering"] = RENDERING
     canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
     return Release(endpoint=spec.name, id=hashlib.sha256(canonical.encode()).hexdigest()[:10], model=model, run=run)
