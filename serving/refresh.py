@@ -8,7 +8,7 @@ from serving.errors import InferenceError
 from serving.models import COMMIT, PinnedModel
 from serving.policy import RefreshMode
 from serving.record import EndpointRecord
-from serving.spec import Framework
+from serving.spec import EndpointSpec, Framework
 
 
 class Step(StrEnum):
@@ -22,6 +22,8 @@ class Step(StrEnum):
     MOVES = "moves"
     UNKNOWN = "unknown"
     LEFT = "left half way"
+    BUSY = "busy"
+    GONE = "gone"
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,16 @@ class Decision:
 
 
 def follows(record: EndpointRecord) -> bool:
-    """Whether the endpoint follows a branch (or a tag): one that names a commit, or is pinned, does not.
+    """Whether the endpoint follows a branch (or a tag): one that has none, or is pinned, does not."""
+    return record.spec.refresh.mode is RefreshMode.FOLLOW and has_branch(record.spec)
+
+
+def has_branch(spec: EndpointSpec) -> bool:
+    """Whether an endpoint's model is of a branch (or a tag) of the Hub: one that names a commit is not.
 
     A NIM's model is its image's: no branch of the Hub concerns it.
     """
-    spec = record.spec
-    if spec.framework is Framework.NIM:
-        return False
-    return spec.refresh.mode is RefreshMode.FOLLOW and not COMMIT.match(spec.model.revision)
+    return spec.framework is not Framework.NIM and not COMMIT.match(spec.model.revision)
 
 
 def _why_pinned(record: EndpointRecord) -> str:

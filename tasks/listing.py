@@ -8,8 +8,9 @@ from blocks.cluster import InferenceCluster
 from blocks.hub import HuggingFaceHub
 from kube.read import ALL_NAMESPACES
 from serving.errors import InferenceError
-from serving.models import COMMIT, ModelSource
+from serving.models import ModelSource
 from serving.record import EndpointRecord, SmokeResult
+from serving.refresh import has_branch
 from staging.hub import HubAccess
 from staging.upstream import Upstream, upstream
 from tasks.live import Live, find_live
@@ -41,7 +42,7 @@ def list_rows(cluster: InferenceCluster, hub: HuggingFaceHub | None, namespace: 
 
 def ask_branches(records: Sequence[EndpointRecord], hub: HubAccess) -> dict[ModelSource, Upstream | InferenceError]:
     """Asks the Hub for the newest commits of each branch that an endpoint is of; a failure stands in its place."""
-    sources = sorted({one.spec.model for one in records if not COMMIT.match(one.spec.model.revision)}, key=str)
+    sources = sorted({one.spec.model for one in records if has_branch(one.spec)}, key=str)
 
     def ask(source: ModelSource) -> Upstream | InferenceError:
         try:
@@ -77,7 +78,7 @@ def row(record: EndpointRecord, live: Live, branch: Upstream | InferenceError | 
 
 def behind(record: EndpointRecord, branch: Upstream | InferenceError | None) -> str:
     """How far the endpoint is behind its branch, for people."""
-    if COMMIT.match(record.spec.model.revision):
+    if not has_branch(record.spec):
         return "follows no branch"
     if branch is None:
         return "not asked"
