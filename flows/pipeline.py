@@ -16,7 +16,7 @@ from kube.connect import Cluster
 from serving.check import smoke_result
 from serving.errors import InferenceError
 from serving.frameworks.workload import Manifest
-from serving.lifecycle import begun, now, proved, require_unchanged
+from serving.lifecycle import CHANGED, begun, now, proved, require_unchanged
 from serving.models import PinnedModel, StagedModel
 from serving.record import Change, EndpointRecord, Rejected, ReleaseRecord
 from serving.release import Release, release_of
@@ -109,14 +109,15 @@ async def deploy_endpoint(
         finally:
             await asyncio.to_thread(cluster.close)
     except InferenceError as error:
-        await report_failure(spec, error, clock.since(MAKE_ROOM))
+        if error.code != CHANGED:  # what the other run made of the endpoint is its own to tell
+            await report_failure(spec, error, clock.since(MAKE_ROOM))
         raise
 
 
 async def settle_endpoint(
     seen: EndpointRecord, target: Target, *, timeout_seconds: float, wait_seconds: float
 ) -> EndpointRecord | None:
-    """Finishes or undoes what a run that died left of an endpoint; nothing else is done.
+    """Waits until no other run changes an endpoint, and finishes or undoes what one left that died; no more is done.
 
     Args:
         seen: The endpoint's record.
@@ -125,9 +126,10 @@ async def settle_endpoint(
         wait_seconds: Longest wait for a run that changes the endpoint; 0 refuses at once.
 
     Returns:
-        The record as it is then; None if the endpoint was being removed, or its first release was not proved.
+        The record as it is then; None if the endpoint is gone: it was removed, or its first release was not proved.
 
     Raises:
+        BusyError: Another run changes it for longer than that.
         InferenceError: It cannot be done now: the next run goes on with it.
     """
     spec = seen.spec

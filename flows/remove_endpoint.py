@@ -52,7 +52,7 @@ async def remove_endpoint(
                     gone = await remove_staged(where, endpoint, cluster, store, connection) if staged_models else []
                     removed = await remove_all(where, endpoint, connection)
                 finally:
-                    await held.discard_lease()
+                    await held.read()  # the Lease goes with the record
             await end_requests_about(where, endpoint, cluster)
             return [*gone, *removed]
         finally:

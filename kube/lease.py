@@ -13,7 +13,7 @@ from kube.discovery import find_kind
 from kube.errors import cluster_error, failure
 from kube.read import get
 from kube.transport import call
-from serving.errors import ClusterError
+from serving.errors import BusyError, ClusterError
 
 API_VERSION = "coordination.k8s.io/v1"
 POLL_SECONDS = 1.0
@@ -101,7 +101,7 @@ def held(cluster: Cluster, terms: LeaseTerms, *, waiting: Callable[[str], None] 
         waiting: Called once with the other holder's name if there is one to wait for.
 
     Raises:
-        ClusterError: ``lease.held`` by another for longer than `terms.wait_seconds`.
+        BusyError: ``lease.held`` by another for longer than `terms.wait_seconds`.
     """
     _acquire(cluster, terms, waiting)
     lease, done = HeldLease(terms), threading.Event()
@@ -133,11 +133,11 @@ def _acquire(cluster: Cluster, terms: LeaseTerms, waiting: Callable[[str], None]
             waiting(other)
             told = True
         if time.monotonic() >= deadline:
-            raise ClusterError(
+            raise BusyError(
                 f"{terms} is held by {other}.",
+                holder=other,
                 cause="Another run is changing this endpoint now.",
                 fix=f"Wait until it ends, or cancel it; if it died, its lease expires within {terms.seconds} seconds.",
-                code="lease.held",
             )
         time.sleep(min(POLL_SECONDS, max(0.05, deadline - time.monotonic())))
 

@@ -6,7 +6,8 @@
     ├── StoreError            the S3 bucket refused or could not be reached
     ├── StagingError          the transfer or its verification failed
     ├── ClusterError          the Kubernetes API refused or could not be reached
-    │   └── ApplyError        the API server rejected a manifest
+    │   ├── ApplyError        the API server rejected a manifest
+    │   └── BusyError         another run is changing the endpoint; carries its name
     ├── PreflightError        the cluster cannot take this workload; carries every problem found
     ├── RolloutError          the workload did not become ready; carries its diagnosis
     ├── SmokeTestError        the endpoint did not answer as it must; carries the report
@@ -71,6 +72,21 @@ class ClusterError(InferenceError):
 
 class ApplyError(ClusterError):
     """The API server rejected a manifest."""
+
+
+class BusyError(ClusterError):
+    """Another run holds what this one needs alone.
+
+    Args:
+        what: What is held, by whom: one sentence.
+        holder: Who holds it: a flow run's id, or host and process outside Prefect.
+        cause: Why.
+        fix: What to do next.
+    """
+
+    def __init__(self, what: str, *, holder: str = "", cause: str = "", fix: str = "") -> None:
+        super().__init__(what, cause=cause, fix=fix, code="lease.held")
+        self.holder = holder
 
 
 class PreflightError(InferenceError):

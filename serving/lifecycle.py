@@ -17,6 +17,9 @@ from serving.record import (
     SmokeResult,
 )
 
+CHANGED = "endpoint.changed"
+"""Code of the failure of a run that decided upon a record which another run has changed since: nothing was done."""
+
 
 def now() -> str:
     """This moment, as records have it: ISO 8601, UTC, to the second."""
@@ -138,13 +141,18 @@ def require_unchanged(seen: EndpointRecord, found: EndpointRecord | None) -> Non
     Raises:
         InputError: ``endpoint.changed``.
     """
-    if found is None or _movable(found) != _movable(seen):
+    if changed_since(seen, found):
         name = f"{seen.spec.namespace}/{seen.spec.name}"
         raise InputError(
             f"Endpoint {name} was changed by another run meanwhile; nothing was done.",
             fix="Look at what it serves now (list-endpoints), and run this again if it is still wanted.",
-            code="endpoint.changed",
+            code=CHANGED,
         )
+
+
+def changed_since(seen: EndpointRecord, found: EndpointRecord | None) -> bool:
+    """Whether a run has changed the endpoint since its record was looked at; None if it is gone."""
+    return found is None or _movable(found) != _movable(seen)
 
 
 def _movable(record: EndpointRecord) -> tuple[object, ...]:

@@ -7,19 +7,18 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from blocks.store import ModelStore
-from kube.apply import apply
 from kube.connect import Cluster
 from serving import events
 from serving.check import Check, problems, smoke_result
 from serving.drift import Drift
 from serving.errors import ClusterError, InferenceError
-from serving.lifecycle import now
-from serving.record import EndpointRecord, to_manifest
+from serving.lifecycle import changed_since, now
+from serving.record import EndpointRecord
 from serving.smoke import SmokeReport, expectation_for
 from tasks.drift import NotComparable, find_drift
 from tasks.events import emit
-from tasks.live import Live
-from tasks.record import one_writer, read_record
+from tasks.live import Live, find_live
+from tasks.record import held_record, read_record
 from tasks.smoke import Address, ask
 
 
@@ -44,21 +43,41 @@ async def check_endpoint(
 
     One that a run is changing now is left alone.
     """
-    found = await asyncio.to_thread(look, record, live, wanted, store, cluster)
+    found = await asyncio.to_thread(examine, record, live, wanted, store, cluster)
     log = get_run_logger()
     if found.skipped:
         log.info("%s: not checked: %s", found.name, found.skipped)
         return found
     for problem in found.problems:
         log.warning("%s: %s", found.name, problem)
-    fields = events.serving(record)
+    fields = events.serving(found.record)
     if found.healthy:
         emit(events.EndpointHealthy(**fields, seconds=found.smoke.seconds if found.smoke else 0.0))
     else:
         emit(events.EndpointUnhealthy(**fields, problems=list(found.problems)))
     if found.smoke is not None:
-        await note_smoke(record, found.smoke, cluster)
+        await note_smoke(found.record, found.smoke, cluster)
     return found
+
+
+def examine(record: EndpointRecord, live: Live, wanted: Wanted, store: ModelStore, cluster: Cluster) -> Check:
+    """Looks at an endpoint; what is wrong with one that a run has changed since it was read is looked at anew.
+
+    Changes nothing.
+
+    Raises:
+        ClusterError: The API cannot be reached or refuses.
+    """
+    found = look(record, live, wanted, store, cluster)
+    if not found.problems:
+        return found
+    there = read_record(record.spec.namespace, record.spec.name, cluster)
+    if there is None:
+        return Check(record, skipped="it was removed meanwhile")
+    present = find_live(cluster, [there])
+    if not present.holder(there) and not changed_since(record, there):
+        return found
+    return look(there, present, wanted, store, cluster)
 
 
 def look(record: EndpointRecord, live: Live, wanted: Wanted, store: ModelStore, cluster: Cluster) -> Check:
@@ -95,12 +114,12 @@ async def note_smoke(record: EndpointRecord, report: SmokeReport, cluster: Clust
     """Keeps the test in the record, unless a run has changed the endpoint meanwhile, or does now."""
     spec = record.spec
     try:
-        async with one_writer(spec.namespace, spec.name, cluster, wait_seconds=0):
-            there = await asyncio.to_thread(read_record, spec.namespace, spec.name, cluster)
+        async with held_record(spec.namespace, spec.name, cluster, wait_seconds=0) as held:
+            there = held.record
             if there is None or there.change is not None or there.current is None or there.current != record.current:
                 return
             current = there.current.model_copy(update={"smoke": smoke_result(report, now())})
-            await asyncio.to_thread(apply, cluster, to_manifest(there.model_copy(update={"current": current})))
+            await held.write(there.model_copy(update={"current": current}))
     except ClusterError as error:
         if error.code not in ("lease.held", "lease.lost"):
             raise

@@ -91,7 +91,7 @@ class HeldRecord:
         self.lease.check()
 
     async def read(self) -> None:
-        """Reads the record.
+        """Reads the record. Where there is none, the Lease goes when it is given back, unless one is written.
 
         Raises:
             ClusterError: It cannot be read.
@@ -100,10 +100,6 @@ class HeldRecord:
         manifest = await asyncio.to_thread(get, self.cluster, "v1", "ConfigMap", name, self.namespace)
         self._record = from_manifest(manifest) if manifest else None
         self._version = str(manifest["metadata"]["resourceVersion"]) if manifest else ""
-
-    async def discard_lease(self) -> None:
-        """Has the Lease go when it is given back, if the endpoint is gone."""
-        await self.read()
         self.lease.discarded = self._record is None
 
     async def write(self, record: EndpointRecord | None) -> None:
@@ -163,7 +159,7 @@ async def one_writer(
         lease: Name of the Lease; by default the one of the run that changes the endpoint.
 
     Raises:
-        ClusterError: ``lease.held`` by another for longer than that.
+        BusyError: ``lease.held`` by another for longer than that.
     """
     log = get_run_logger()
     terms = LeaseTerms(
@@ -199,7 +195,8 @@ async def held_record(
         wait_seconds: Longest wait; 0 refuses at once.
 
     Raises:
-        ClusterError: ``lease.held`` by another for longer than that; the record cannot be read.
+        BusyError: ``lease.held`` by another for longer than that.
+        ClusterError: The record cannot be read.
     """
     async with one_writer(namespace, endpoint, cluster, wait_seconds=wait_seconds) as lease:
         found = HeldRecord(namespace, endpoint, cluster, lease)
@@ -221,9 +218,14 @@ async def load_record(namespace: str, endpoint: str, block: InferenceCluster) ->
 
     record = await asyncio.to_thread(work)
     if record is None:
-        raise InputError(
-            f"There is no endpoint {endpoint} in namespace {namespace}.",
-            fix="List the endpoints (list-endpoints) and check name and namespace.",
-            code="endpoint.unknown",
-        )
+        raise unknown_endpoint(namespace, endpoint)
     return record
+
+
+def unknown_endpoint(namespace: str, endpoint: str) -> InputError:
+    """The failure of a run on an endpoint that is not there."""
+    return InputError(
+        f"There is no endpoint {endpoint} in namespace {namespace}.",
+        fix="List the endpoints (list-endpoints) and check name and namespace.",
+        code="endpoint.unknown",
+    )

@@ -10,17 +10,16 @@ from prefect.cache_policies import NO_CACHE
 
 from blocks.cluster import InferenceCluster
 from blocks.hub import HuggingFaceHub
-from kube.apply import apply
 from kube.connect import Cluster
 from kube.read import ALL_NAMESPACES
 from serving.errors import InferenceError, InputError
 from serving.lifecycle import now
 from serving.models import ModelSource, PinnedModel
-from serving.record import Approved, EndpointRecord, Rejected, to_manifest
+from serving.record import Approved, EndpointRecord, Rejected
 from serving.refresh import Decision, Step, decide, follows
 from staging.hub import HubAccess, pin
 from tasks.live import holders
-from tasks.record import one_writer, read_record, read_records
+from tasks.record import held_record, read_records
 
 AT_ONCE = 8
 """Repositories asked about at the same time."""
@@ -122,6 +121,13 @@ async def newest_commits(
     return dict(zip(sources, await asyncio.gather(*map(ask, sources)), strict=True))
 
 
+async def decide_again(record: EndpointRecord, hub: HuggingFaceHub, *, ignore_windows: bool = False) -> Decision:
+    """Decides about an endpoint that a run has changed meanwhile: its branch may be another, and is asked for anew."""
+    source = record.spec.model
+    newest = (await newest_commits([source], hub.access()))[source] if follows(record) else None
+    return decide(record, newest, datetime.now(UTC), ignore_windows=ignore_windows)
+
+
 @task(name="reject-commit", task_run_name="reject-commit", cache_policy=NO_CACHE)
 async def reject(record: EndpointRecord, commit: PinnedModel, reason: str, cluster: InferenceCluster) -> None:
     """Notes in the record that this commit must not be served, so that refreshes pass over it."""
@@ -139,9 +145,8 @@ async def _note(record: EndpointRecord, block: InferenceCluster, update: dict[st
     spec = record.spec
     connection = await asyncio.to_thread(block.connect)
     try:
-        async with one_writer(spec.namespace, spec.name, connection, wait_seconds=WAIT_SECONDS):
-            there = await asyncio.to_thread(read_record, spec.namespace, spec.name, connection)
-            if there is not None:
-                await asyncio.to_thread(apply, connection, to_manifest(there.model_copy(update=update)))
+        async with held_record(spec.namespace, spec.name, connection, wait_seconds=WAIT_SECONDS) as held:
+            if held.record is not None:
+                await held.write(held.record.model_copy(update=update))
     finally:
         await asyncio.to_thread(connection.close)

@@ -13,15 +13,17 @@ from flows.list_endpoints import as_text, list_endpoints, table
 from flows.remove_endpoint import remove_endpoint
 from kube.apply import apply
 from kube.connect import Cluster, from_kubeconfig
-from kube.lease import LeaseTerms, held
 from kube.read import get, list_
 from serving.catalog import Overrides
 from serving.errors import InferenceError
 from serving.events import EndpointHealthy, EndpointUnhealthy
 from serving.record import ENDPOINT_LABEL, EndpointRecord, record_name
-from serving.spec import SmokeOptions
-from tasks.record import lease_name, read_record
+from serving.spec import EndpointSpec, SmokeOptions
+from tasks.check import Wanted, examine, look
+from tasks.live import find_live
+from tasks.record import read_record
 from tests.flows.conftest import World, cluster_block
+from tests.flows.other_run import other_run
 from tests.flows.records import record_only, write
 from tests.flows.told import wait_for_events
 
@@ -135,13 +137,29 @@ def test_a_service_that_points_elsewhere(place: World, cluster: Cluster) -> None
 
 def test_what_a_run_is_changing_is_left_alone(place: World, cluster: Cluster) -> None:
     before = get(cluster, "v1", "ConfigMap", record_name("live"), SPACE)
-    terms = LeaseTerms(
-        namespace=SPACE, name=lease_name("live"), holder="a-deploy", labels={ENDPOINT_LABEL: "live"}, seconds=60
-    )
-    with held(cluster, terms):
+    with other_run(cluster, SPACE, "live"):
         report = healthy(place)
     assert report.skipped == {f"{SPACE}/live": "run a-deploy is changing it"}
     assert get(cluster, "v1", "ConfigMap", record_name("live"), SPACE) == before
+
+
+def test_what_is_wrong_with_a_record_that_was_changed_meanwhile_is_looked_at_anew(
+    place: World, cluster: Cluster
+) -> None:
+    present = record(cluster)
+    other = present.serving.model_copy(update={"id": "ffffffffff"})
+    outdated = present.model_copy(update={"current": other})
+    wanted, read = Wanted(smoke=False, drift=False), find_live(cluster, [outdated])
+    assert look(outdated, read, wanted, place.store, cluster).problems
+    assert examine(outdated, read, wanted, place.store, cluster) == look(present, read, wanted, place.store, cluster)
+    with other_run(cluster, SPACE, "live"):
+        assert examine(outdated, read, wanted, place.store, cluster).skipped == "run a-deploy is changing it"
+    ghost = outdated.model_copy(update={"current": other.model_copy(update={"spec": renamed(other.spec, "nobody")})})
+    assert examine(ghost, read, wanted, place.store, cluster).skipped == "it was removed meanwhile"
+
+
+def renamed(spec: EndpointSpec, name: str) -> EndpointSpec:
+    return spec.model_copy(update={"name": name})
 
 
 @pytest.mark.long

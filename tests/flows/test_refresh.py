@@ -10,19 +10,21 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import State, StateType
 from pydantic import SecretStr
 
 from blocks.hub import HuggingFaceHub
+from flows.refresh_endpoint import NOTHING_TO_DO, refresh_endpoint
 from flows.refresh_models import RefreshReport, refresh_models
 from kube.apply import apply
-from kube.connect import from_kubeconfig
+from kube.connect import Cluster, from_kubeconfig
 from kube.delete import delete
 from kube.read import get
 from serving.errors import InferenceError
-from serving.record import EndpointRecord, Rejected, record_name
-from tasks.record import read_record
+from serving.record import Change, EndpointRecord, Rejected, record_name
+from tasks.record import lease_name, read_record
 from tests.flows.conftest import World, cluster_block
+from tests.flows.other_run import HOLDER, other_run, other_run_until_the_hub_was_asked
 from tests.flows.records import record_only, write
 
 pytestmark = pytest.mark.server
@@ -117,12 +119,21 @@ def test_each_endpoint_gets_what_its_policy_says(place: World) -> None:
         assert f"{opens} (UTC)" in report.waiting[f"{SPACE}/later"]
         before = len(place.hub_server.requests)
         assert report_of(refresh(place, endpoint="pinned")).current == [f"{SPACE}/pinned"]
+        alone = asyncio.run(refresh_endpoint("pinned", **place.target(), return_state=True))
+        assert (alone.name, alone.type) == (NOTHING_TO_DO, StateType.COMPLETED)
         assert len(place.hub_server.requests) == before
         report = report_of(refresh(place, repo_id="Mixed/Nobody"))
         assert report == RefreshReport()
         unknown = refresh(place, endpoint="nobody")
         assert unknown.is_failed()
         assert "no endpoint nobody" in str(unknown.message)
+
+
+def test_nobody_is_asked_about_a_commit_that_another_run_went_beyond(place: World) -> None:
+    old, new = repository(place, "beyond/model", 2)
+    with endpoints(place, record_only("beyond", SPACE, "beyond/model", new, refresh={"approval": True})):
+        state = asyncio.run(refresh_endpoint("beyond", **place.target(), commit=old, return_state=True))
+        assert (state.name, state.type) == (NOTHING_TO_DO, StateType.COMPLETED), state.message
 
 
 def secret(place: World, name: str) -> dict[str, Any] | None:
@@ -167,6 +178,56 @@ def test_a_changed_token_follows_and_an_expired_one_is_told(place: World) -> Non
         assert str(error).count("has expired") == 1
         assert place.hub_server.token_expired not in str(error)
         assert secret(place, "hf-follow") == changed
+
+
+def test_what_another_run_did_meanwhile_is_decided_about_anew(place: World) -> None:
+    old, new = repository(place, "race/model", 2)
+    behind = record_only("raced", SPACE, "race/model", old)
+
+    def deploy_the_next(cluster: Cluster) -> None:
+        newer = place.hub_server.content.commit("race/model", {"config.json": b"{}"})
+        write(cluster, record_only("raced", SPACE, "race/model", newer))
+
+    with endpoints(place, behind), other_run_until_the_hub_was_asked(place, "raced", deploy_the_next):
+        report = report_of(refresh(place))
+        # It goes neither back to the commit that was the newest when it was looked up, nor is it told to have moved.
+        assert report == RefreshReport(current=[f"{SPACE}/raced"], secrets=report.secrets)
+        with from_kubeconfig(place.kubernetes.kubeconfig) as cluster:
+            record = read_record(SPACE, "raced", cluster)
+    assert record is not None
+    assert record.serving.model.commit not in (old, new)
+
+
+def test_an_endpoint_that_goes_while_it_is_waited_for_leaves_nothing(place: World) -> None:
+    behind = record_only("going", SPACE, "going/model", repository(place, "going/model", 2)[0])
+
+    def remove(cluster: Cluster) -> None:
+        delete(cluster, "v1", "ConfigMap", record_name("going"), namespace=SPACE)
+
+    with endpoints(place, behind), other_run_until_the_hub_was_asked(place, "going", remove):
+        report = report_of(refresh(place))
+        assert report == RefreshReport(secrets=report.secrets)
+    with from_kubeconfig(place.kubernetes.kubeconfig) as cluster:
+        assert get(cluster, "coordination.k8s.io/v1", "Lease", lease_name("going"), SPACE) is None
+
+
+def test_one_that_is_not_to_be_waited_for_is_busy_and_the_others_are_attended_to(place: World) -> None:
+    head = repository(place, "busy/model", 2)[0]
+    behind = record_only("a-busy", SPACE, "busy/model", head)
+    gone = record_only("left", SPACE, "busy/model", head)
+    left = gone.model_copy(update={"change": Change(action="remove", run="dead", started_at="")})
+    with endpoints(place, behind, left), from_kubeconfig(place.kubernetes.kubeconfig) as cluster:
+        with other_run(cluster, SPACE, "a-busy"):
+            report = report_of(refresh(place, wait_minutes=0))
+            single = refresh_endpoint("a-busy", **place.target(), namespace=SPACE, wait_minutes=0, return_state=True)
+            refused = asyncio.run(single)
+        assert report.busy == {f"{SPACE}/a-busy": f"Run {HOLDER} is changing it."}
+        assert report.settled == [f"{SPACE}/left"]
+        assert report.current == report.refreshed == []
+        assert refused.is_failed()
+        assert f"held by {HOLDER}" in str(refused.message)
+        assert read_record(SPACE, "a-busy", cluster) == behind
+        assert read_record(SPACE, "left", cluster) is None
 
 
 def test_a_refresh_leaves_records_of_others_alone(place: World) -> None:

@@ -22,6 +22,7 @@ from serving.record import EndpointRecord
 from serving.spec import SmokeOptions
 from tasks.record import read_record
 from tests.flows.conftest import World, cluster_block
+from tests.flows.other_run import other_run_until_the_hub_was_asked
 from tests.flows.told import events_about, runs_with_tag, validated, wait_for_events
 
 pytestmark = pytest.mark.server
@@ -80,9 +81,10 @@ def test_refreshed_rolled_back_listed_and_removed(place: World, tmp_path: Path) 
     assert len(place.hub_server.requests) - asked == 1
     assert record_of(place, "follow") == first
 
-    # The branch moves: staged, proved, switched; other weights give another answer.
+    # The branch moves: staged, proved, switched; other weights give another answer. Another run is waited for.
     add_revision(place.hub_server.content, REPO, cache=tmp_path, seed=7, size=300_000)
-    report = result_of(asyncio.run(refresh_models(**place.target(), namespace=SPACE, return_state=True)))
+    with other_run_until_the_hub_was_asked(place, "follow"):
+        report = result_of(asyncio.run(refresh_models(**place.target(), namespace=SPACE, return_state=True)))
     assert report.refreshed == [f"{SPACE}/follow"]
     second = record_of(place, "follow")
     assert second.current.model.commit != first.current.model.commit
