@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.utilities.importtools import import_object
 
 from deployments.outcomes import Done, Outcome
@@ -85,7 +85,10 @@ async def ensure_pool(client: PrefectClient, pool: Pool, pods: PodSettings) -> D
                 fix="Build deployments/worker/Dockerfile, push it, and name it with --image.",
             ) from None
         template = job_template(pool, {}, pods)
-        await client.create_work_pool(WorkPoolCreate(name=pool.name, type=pool.type, base_job_template=template))
+        try:
+            await client.create_work_pool(WorkPoolCreate(name=pool.name, type=pool.type, base_job_template=template))
+        except ObjectAlreadyExists:  # a worker that started meanwhile has created it, with Prefect's own template
+            return await ensure_pool(client, pool, pods)
         return Done("work pool", pool.name, Outcome.CREATED, f"type {pool.type}")
     if there.type != pool.type:
         raise InputError(

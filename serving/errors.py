@@ -45,6 +45,10 @@ class InferenceError(Exception):
     def __str__(self) -> str:
         return " ".join(part for part in (self.what, self.cause, self.fix) if part)
 
+    # Errors are kept and sent pickled. Where Dask is imported, exceptions carry along what they came from (tblib): a
+    # refused request, its headers and what the server said of its signature. The words above are all that may travel.
+    __cause__ = __context__ = property(lambda _self: None, lambda _self, _value: None)
+
 
 class InputError(InferenceError):
     """A parameter, preset or combination that cannot work."""

@@ -18,6 +18,7 @@ from serving.record import ENDPOINT_LABEL, ReleaseState
 from tasks.live import holders
 from tests.flows.conftest import World
 from tests.flows.live_endpoint import REPO, Spot, all_objects, ask, client, completed, make_spot, wait_until
+from tests.flows.other_run import other_run
 from tests.flows.told import post, runs_with_tag, validated, wait_for_events
 
 pytestmark = [pytest.mark.server, pytest.mark.long, pytest.mark.timeout(900)]
@@ -180,7 +181,20 @@ def code_of(state: Any) -> str:
     return error.code
 
 
-def test_two_runs_on_one_endpoint(spot: Spot, endpoint: str) -> None:
+async def two_rollbacks(spot: Spot, endpoint: str, caplog: pytest.LogCaptureFixture) -> list[Any]:
+    """Two that both chose where to go back to before either could begin."""
+    caplog.clear()
+    with spot.connected() as cluster, other_run(cluster, SPACE, endpoint):
+        runs = [
+            asyncio.create_task(rollback_endpoint(endpoint, **spot.place.target(), return_state=True)) for _ in range(2)
+        ]
+        while sum("waiting for it" in record.getMessage() for record in caplog.records) < 2:
+            assert not any(run.done() for run in runs)
+            await asyncio.sleep(0.05)
+    return await asyncio.gather(*runs)
+
+
+def test_two_runs_on_one_endpoint(spot: Spot, endpoint: str, caplog: pytest.LogCaptureFixture) -> None:
     spot.deploy(endpoint)
 
     async def both(*runs: Any) -> list[Any]:
@@ -221,9 +235,7 @@ def test_two_runs_on_one_endpoint(spot: Spot, endpoint: str) -> None:
     # Two rollbacks that were decided upon at the same time do not go back twice.
     before = spot.record(endpoint)
     assert before is not None
-    states = asyncio.run(
-        both(*(rollback_endpoint(endpoint, **spot.place.target(), return_state=True) for _ in range(2)))
-    )
+    states = asyncio.run(two_rollbacks(spot, endpoint, caplog))
     after = spot.record(endpoint)
     assert after is not None
     assert after.serving.id == before.previous[0].id

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tblib.pickling_support
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -261,6 +262,7 @@ async def _block_documents() -> str:
 
 def test_no_marked_secret_is_left_anywhere(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
     world = place.world
+    tblib.pickling_support.install()  # as Dask does: exceptions that are kept then carry what they came from
     store_keys(world)
     what_works(place)
     what_fails(place)
