@@ -3,11 +3,11 @@
 import json
 import re
 import time
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 from playwright.sync_api import Locator, Page, expect
 
 RUN_SECONDS = 400
@@ -30,11 +30,16 @@ class Ui:
     pictures: Path | None = None
 
     def api(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """What the server's API answers."""
+        """What the server's API answers; asked again while its database is busy, as Prefect's client does."""
         data = json.dumps(body).encode() if body is not None else None
-        request = urllib.request.Request(f"{self.address}/api/{path}", data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
+        headers = {"Content-Type": "application/json"}
+        with httpx.Client(base_url=f"{self.address}/api/", headers=headers, timeout=60) as client:
+            for pause in (1, 2, 4, 8, 16, 0):
+                answer = client.request("POST" if data else "GET", path, content=data)
+                if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                    break
+                time.sleep(pause)
+        return answer.raise_for_status().json()
 
     def start(self, deployment: str, **parameters: Any) -> str:
         """Starts a run as `prefect deployment run` does; returns its id."""

@@ -122,12 +122,17 @@ def test_an_operator_that_was_installed_is_seen(place: World) -> None:
     assert keda() == [Health.OK]
 
 
+async def save_blocks(place: World) -> None:
+    """Saves copies: a block keeps the id that it got on the server where it was saved."""
+    for block in (place.hub, place.store, place.cluster):
+        await type(block)(**dict(block)).asave("default", overwrite=True)
+
+
 def test_prefects_side_with_one_thing_missing_at_a_time(place: World, tmp_path: Path) -> None:
     """Each is told with its fix, and what is as it should be is not named."""
 
     async def set_up(client: PrefectClient) -> None:
-        for block in (place.hub, place.store, place.cluster):
-            await block.asave("default", overwrite=True)
+        await save_blocks(place)
         await ensure_pool(client, PROCESS, PodSettings())
         await ensure_limits(client)
         await register(read(), client=client)
@@ -190,8 +195,7 @@ def test_prefects_side_with_one_thing_missing_at_a_time(place: World, tmp_path: 
 
 def test_prefects_side(place: World, capsys: pytest.CaptureFixture[str]) -> None:
     async def save() -> None:
-        for block in (place.hub, place.store, place.cluster):
-            await block.asave("default", overwrite=True)
+        await save_blocks(place)
         async with get_client() as client:
             await ensure_pool(client, PROCESS, PodSettings())
 
