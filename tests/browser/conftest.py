@@ -14,6 +14,7 @@ from sandbox.hub import HubServer
 from tests.browser.ui import Ui
 from tests.conftest import reporting_to
 
+LEFT = "Cannot read properties of null"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 SECONDS = 120
@@ -114,7 +115,7 @@ def browser(chromium: str, site: str) -> Iterator[Browser]:
 def ui(browser: Browser, site: str, request: pytest.FixtureRequest) -> Iterator[Ui]:
     """The UI in a fresh window. A problem that the page reports fails the test.
 
-    But for one of Prefect's own: its graph of a run that is left before it is drawn, as on a busy machine, goes on.
+    But for those of Prefect's graph of a run, which goes on with nothing in its hands when the page is left.
     """
     context = browser.new_context(viewport={"width": 1400, "height": 900}, color_scheme="dark")
     context.set_default_timeout(SECONDS * 1000)
@@ -123,7 +124,7 @@ def ui(browser: Browser, site: str, request: pytest.FixtureRequest) -> Iterator[
     context.route(lambda url: not url.startswith(site), lambda route: route.abort())
     page: Page = context.new_page()
     problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)) if "addChild" not in str(error) else None)
+    page.on("pageerror", lambda error: None if LEFT in str(error) else problems.append(str(error)))
     yield Ui(page, site, request.config.getoption("--pictures", default=None))
     context.close()
     assert problems == []
