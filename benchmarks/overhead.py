@@ -10,13 +10,16 @@ others find the model staged. Overhead is the flow run's time from Running to it
 import argparse
 import asyncio
 import statistics
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from sandbox.options import RunOptions
 from sandbox.run import sandbox
-from sandbox.run_watch import RunView, follow, start_run
+
+if TYPE_CHECKING:
+    from sandbox.run_watch import RunView
 
 NOT_OURS = ("stage-model", "wait-until-ready")
 
@@ -37,12 +40,15 @@ def main() -> None:
     )
 
 
-def overhead(view: RunView) -> float:
+def overhead(view: "RunView") -> float:
     """Seconds of a run that are neither moving bytes nor the pod's start."""
     return view.seconds - sum(step.seconds for step in view.steps if step.name in NOT_OURS)
 
 
-async def _deploy_all(preset: str, runs: int, console: Console) -> list[RunView]:
+async def _deploy_all(preset: str, runs: int, console: Console) -> "list[RunView]":
+    # Prefect reads its settings as it is imported: after the sandbox has said which server.
+    from sandbox.run_watch import follow, start_run
+
     views = []
     for number in range(1, runs + 1):
         run = await start_run(f"deploy-model/{preset}", {"overrides": {"name": f"overhead-{number}"}})
@@ -54,7 +60,7 @@ async def _deploy_all(preset: str, runs: int, console: Console) -> list[RunView]
     return views
 
 
-def _table(views: list[RunView]) -> Table:
+def _table(views: "list[RunView]") -> Table:
     table = Table("step", *(f"run {number}" for number in range(1, len(views) + 1)), "median", title="seconds")
     names = list(dict.fromkeys(step.name for view in views for step in view.steps))
     for name in names:

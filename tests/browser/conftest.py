@@ -14,7 +14,8 @@ from sandbox.hub import HubServer
 from tests.browser.ui import Ui
 from tests.conftest import reporting_to
 
-LEFT = "Cannot read properties of null"
+UNDRAWN = tuple(f"Cannot read properties of null (reading '{what}')" for what in ("addChild", "position"))
+"""What Prefect's graph of a run says when its page is left before it is drawn (Prefect 3.8.8)."""
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 SECONDS = 120
@@ -115,7 +116,7 @@ def browser(chromium: str, site: str) -> Iterator[Browser]:
 def ui(browser: Browser, site: str, request: pytest.FixtureRequest) -> Iterator[Ui]:
     """The UI in a fresh window. A problem that the page reports fails the test.
 
-    But for those of Prefect's graph of a run, which goes on with nothing in its hands when the page is left.
+    But for Prefect's graph of a run, which goes on drawing when the page is left.
     """
     context = browser.new_context(viewport={"width": 1400, "height": 900}, color_scheme="dark")
     context.set_default_timeout(SECONDS * 1000)
@@ -124,7 +125,7 @@ def ui(browser: Browser, site: str, request: pytest.FixtureRequest) -> Iterator[
     context.route(lambda url: not url.startswith(site), lambda route: route.abort())
     page: Page = context.new_page()
     problems: list[str] = []
-    page.on("pageerror", lambda error: None if LEFT in str(error) else problems.append(str(error)))
+    page.on("pageerror", lambda error: problems.append(str(error)))
     yield Ui(page, site, request.config.getoption("--pictures", default=None))
     context.close()
-    assert problems == []
+    assert [problem for problem in problems if not problem.endswith(UNDRAWN)] == []
