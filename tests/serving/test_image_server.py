@@ -88,6 +88,14 @@ class Server:
             assert self.process.poll() is None, self.process.stdout and self.process.stdout.read()
             time.sleep(0.05)
 
+    def last_words(self) -> str:
+        """What it says until it ends by itself: through the stream that read its first line, which may hold more."""
+        assert self.process.stdout is not None
+        with self.process.stdout as output:
+            text = output.read()
+        self.process.wait(timeout=30)
+        return text
+
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(timeout=20)
@@ -198,7 +206,7 @@ def test_a_stop_does_not_wait_for_clients_that_keep_their_connections(stand_in: 
 
 def test_a_model_that_cannot_be_loaded_ends_the_server(stand_in: dict[str, str]) -> None:
     running = Server(["--model", "/broken", "--device", "cpu"], env=stand_in)
-    output, _ = running.process.communicate(timeout=30)
+    output = running.last_words()
     assert running.process.returncode == 1
     assert "/broken holds no model_index.json" in output
 
@@ -254,7 +262,7 @@ def test_an_image_without_the_library_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("")
     (tmp_path / "diffusers.py").write_text("raise ModuleNotFoundError(\"No module named 'diffusers'\")")
     running = Server(["--model", "/m", "--device", "cpu"], env={"PYTHONPATH": str(tmp_path)})
-    output, _ = running.process.communicate(timeout=30)
+    output = running.last_words()
     assert running.process.returncode == 1
     assert "No module named 'diffusers'" in output
     assert "Name what it lacks in diffusers.packages" in output
