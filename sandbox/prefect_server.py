@@ -1,11 +1,13 @@
 """A Prefect server with a worker, for as long as the sandbox lives."""
 
+import fcntl
 import os
 import socket
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,26 +42,51 @@ class PrefectServer:
         return f"{self.url}/api"
 
 
-def free_port(preferred: int = 0) -> int:
-    """Returns a free loopback port: the preferred one if nothing listens there."""
-    for port in (preferred, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise RuntimeError("no loopback port is free")
+@contextmanager
+def reserved_port(preferred: int = 0) -> Iterator[int]:
+    """Yields the preferred loopback port if it can be had, else one of those that are free.
+
+    A Prefect server needs seconds until it listens: a second sandbox would find the port free, and then take the first
+    one's server for its own. So who prefers a port holds a lock that names it, until the end however it comes.
+    """
+    with ExitStack() as stack:
+        yield preferred if preferred and _locked(preferred, stack) and _free(preferred) else _free(0)
+
+
+def _locked(port: int, stack: ExitStack) -> bool:
+    try:
+        file = stack.enter_context((Path(tempfile.gettempdir()) / f"inference-sandbox-{port}.lock").open("a"))
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # another sandbox's, maybe another user's
+        return False
+    return True
+
+
+def _free(port: int) -> int:
+    """Returns the port, or for 0 any, if nothing listens there; else 0."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return 0
+        return int(probe.getsockname()[1])
 
 
 @contextmanager
 def serve_prefect(home: Path, *, port: int = 0) -> Iterator[PrefectServer]:
     """Starts `prefect server start` with a database of its own and yields at once: see `wait_until_healthy`."""
     home.mkdir(parents=True, exist_ok=True)
-    chosen = free_port(port)
-    url = f"http://127.0.0.1:{chosen}"
-    env = {
+    with reserved_port(port) as chosen:
+        url = f"http://127.0.0.1:{chosen}"
+        env = _environment(home, url)
+        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(chosen)]
+        with child(command, env=env, log=home / "server.log", cwd=PROJECT) as pid:
+            yield PrefectServer(url=url, env=env, home=home, pid=pid)
+
+
+def _environment(home: Path, url: str) -> dict[str, str]:
+    return {
         **{key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")},
         "PREFECT_HOME": str(home),
         "PREFECT_API_URL": f"{url}/api",
@@ -73,9 +100,6 @@ def serve_prefect(home: Path, *, port: int = 0) -> Iterator[PrefectServer]:
         "PREFECT_CLI_PROMPT": "false",
         "DO_NOT_TRACK": "1",
     }
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(chosen)]
-    with child(command, env=env, log=home / "server.log", cwd=PROJECT) as pid:
-        yield PrefectServer(url=url, env=env, home=home, pid=pid)
 
 
 def wait_until_healthy(server: PrefectServer) -> None:
