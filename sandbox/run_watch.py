@@ -19,6 +19,9 @@ from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.client.schemas.sorting import TaskRunSort
 
 POLL_SECONDS = 0.5
+SETTLE_SECONDS = 1.0
+"""The server writes task runs down later than flow runs, and reads events of them after a run has ended."""
+SETTLE_LOOKS = 3
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,14 @@ class Step:
         state: Prefect's state name.
         seconds: Run time so far.
         progress: Text of its progress artifact, empty without one.
+        final: Whether it has ended.
     """
 
     name: str
     state: str
     seconds: float
     progress: str = ""
+    final: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,15 @@ async def follow(run_id: UUID, show: Callable[[RunView], None]) -> RunView:
             view = await look(client, run_id)
             show(view)
             if view.final:
-                return view
+                break
             await asyncio.sleep(POLL_SECONDS)
+        for _ in range(SETTLE_LOOKS):
+            await asyncio.sleep(SETTLE_SECONDS)
+            view = await look(client, run_id)
+            show(view)
+            if all(step.final for step in view.steps):
+                break
+        return view
 
 
 async def look(client: PrefectClient, run_id: UUID) -> RunView:
@@ -122,7 +134,8 @@ def _is_step(task: TaskRun) -> bool:
 
 
 def _step(task: TaskRun, progress: str) -> Step:
-    return Step(task.name, task.state_name or "", _seconds(task.estimated_run_time), progress)
+    final = task.state is not None and task.state.is_final()
+    return Step(task.name, task.state_name or "", _seconds(task.estimated_run_time), progress, final)
 
 
 def _started(task: TaskRun) -> float:

@@ -6,8 +6,10 @@ that know the Hub and S3 (huggingface_hub, boto3) plan and sign the requests tha
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import select
+import socket
 import ssl
 import threading
 from collections.abc import Mapping
@@ -20,6 +22,8 @@ from staging.parts import MIB
 
 CHUNK = MIB
 """Bytes that are read, hashed and sent at a time: they stay in the processor's cache between the three."""
+WAKE_BYTES = 256 * 1024
+"""A reader sleeps until so much has come: a slow connection would else wake it for every few packets."""
 CONNECT_SECONDS = 10.0
 MAX_ERROR_BODY = 64 * 1024
 MAX_DOCUMENT = 64 * MIB
@@ -118,7 +122,7 @@ class Wire:
         if (not whole and not _starts_at(response, start)) or (length is not None and length != end - start):
             self._drop(parts)
             raise WireFault("broken", f"{parts.netloc} answered with other bytes than those asked for")
-        return Body(self, parts, response)
+        return Body(self, parts, response, connection.sock)
 
     def put(self, url: str, headers: dict[str, str], length: int) -> Upload:
         """Begin a PUT of `length` bytes.
@@ -220,8 +224,15 @@ class Readable(Protocol):
 class Body:
     """The body of an answer, read piece by piece into a buffer."""
 
-    def __init__(self, wire: Wire, parts: SplitResult, response: http.client.HTTPResponse) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        parts: SplitResult,
+        response: http.client.HTTPResponse,
+        sock: socket.socket | None,
+    ) -> None:
         self._wire, self._parts, self._response = wire, parts, response
+        self._sock, self._wakes_at = sock, 1
 
     def read_into(self, view: memoryview) -> None:
         """Fill `view`.
@@ -231,6 +242,7 @@ class Body:
         """
         got = 0
         try:
+            self._wake_at(WAKE_BYTES if (self._response.length or 0) >= len(view) + 2 * WAKE_BYTES else 1)
             while got < len(view):
                 count = self._response.readinto(view[got:])
                 if count == 0:
@@ -239,6 +251,13 @@ class Body:
         except (OSError, http.client.HTTPException) as error:
             detail = ConnectionError("cut short") if isinstance(error, http.client.IncompleteRead) else error
             raise self._wire._broken(self._parts, detail) from None
+
+    def _wake_at(self, count: int) -> None:
+        """Sleep until so many bytes have come, or the connection has ended; also in TLS, which waits by polling."""
+        if self._sock is not None and self._wakes_at != count:
+            self._wakes_at = count
+            with contextlib.suppress(OSError):  # not every system can
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
 
     def close(self) -> None:
         """Give up on what was not read; the connection is kept only if nothing was left."""
