@@ -80,7 +80,9 @@ def serve_prefect(home: Path, *, port: int = 0) -> Iterator[PrefectServer]:
     with reserved_port(port) as chosen:
         url = f"http://127.0.0.1:{chosen}"
         env = _environment(home, url)
-        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(chosen)]
+        # Not imported: this process may not have said yet which server it means.
+        command = [sys.executable, "-m", "sandbox.prefect_main", "server", "start", "--host", "127.0.0.1"]
+        command += ["--port", str(chosen)]
         with child(command, env=env, log=home / "server.log", cwd=PROJECT) as pid:
             yield PrefectServer(url=url, env=env, home=home, pid=pid)
 
@@ -97,10 +99,6 @@ def _environment(home: Path, url: str) -> dict[str, str]:
         # then two of the server's connections wait for each other until then, so much longer is not better.
         "PREFECT_SERVER_DATABASE_TIMEOUT": "20",
         "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "20",
-        # Task runs are written twice a second, not one by one as they change: a written row at the wrong moment makes
-        # SQLite refuse the request for a task's concurrency slots, and the client then waits 2 s before it asks again.
-        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
-        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "0.5",
         "PREFECT_CLI_PROMPT": "false",
         "DO_NOT_TRACK": "1",
     }

@@ -20,7 +20,7 @@ from prefect.client.schemas.sorting import TaskRunSort
 
 POLL_SECONDS = 0.5
 SETTLE_SECONDS = 1.0
-"""The server writes task runs down later than flow runs, and reads events of them after a run has ended."""
+"""The server learns of task runs by events, and may write the last ones down after the flow run's end."""
 SETTLE_LOOKS = 3
 
 
@@ -73,11 +73,11 @@ async def follow(run_id: UUID, show: Callable[[RunView], None]) -> RunView:
                 break
             await asyncio.sleep(POLL_SECONDS)
         for _ in range(SETTLE_LOOKS):
+            if all(step.final for step in view.steps):
+                break
             await asyncio.sleep(SETTLE_SECONDS)
             view = await look(client, run_id)
             show(view)
-            if all(step.final for step in view.steps):
-                break
         return view
 
 
