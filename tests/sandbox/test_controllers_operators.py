@@ -249,6 +249,30 @@ def test_a_ray_service_serves_and_is_replaced_by_a_new_cluster(tmp_path: Path) -
     asyncio.run(main())
 
 
+def test_a_suspended_ray_service_has_nothing_until_it_is_resumed() -> None:
+    async def main() -> None:
+        async with controlled_cluster(nodes=[BIG_NODE]) as (harness, _):
+            resource = install_ray(harness)
+            harness.cluster.create(resource, ray_service(), manager="test")
+            await eventually(lambda: len(harness.pods()) == 2)
+            before = set(pods_by_name(harness))
+            harness.change(resource, "chat", lambda obj: obj["spec"].update(suspend=True))
+            done = {"Suspended": ("True", "SuspendComplete"), "Suspending": ("False", "SuspendComplete")}
+            await eventually(lambda: done.items() <= conditions(harness.one(resource, "chat")).items())
+            assert not harness.pods()
+            assert not harness.cluster.list(SERVICES, NAMESPACE)
+            assert conditions(harness.one(resource, "chat"))["Ready"] == ("False", "SuspendComplete")
+            assert "pendingServiceStatus" not in status_of(harness, resource)
+
+            harness.change(resource, "chat", lambda obj: obj["spec"].pop("suspend"))
+            await eventually(lambda: len(harness.pods()) == 2)
+            assert before.isdisjoint(pods_by_name(harness))
+            await eventually(lambda: status_of(harness, resource).get("pendingServiceStatus"))
+            assert conditions(harness.one(resource, "chat"))["Suspended"] == ("False", "RayServiceResumed")
+
+    asyncio.run(main())
+
+
 def test_an_application_that_cannot_be_imported_is_told_as_recorded(tmp_path: Path) -> None:
     recorded = scene("25a-rayservice-import-error")["timeline"][-1]["rayservices"][0]["status"]
 

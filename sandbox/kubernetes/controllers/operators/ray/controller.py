@@ -5,7 +5,7 @@ import aiohttp
 from sandbox.kubernetes.cluster import Cluster
 from sandbox.kubernetes.controllers.endpoints import SERVICE_NAME
 from sandbox.kubernetes.controllers.meta import Obj, is_terminating, random_suffix, seconds_since, timestamp
-from sandbox.kubernetes.controllers.operators.ray import dashboard, nodes
+from sandbox.kubernetes.controllers.operators.ray import dashboard, nodes, suspension
 from sandbox.kubernetes.controllers.operators.ray.status import ClusterView, service_status
 from sandbox.kubernetes.controllers.pods import is_active, is_ready
 from sandbox.kubernetes.controllers.recorder import Recorder
@@ -44,6 +44,8 @@ class RayServices:
         service = self._cluster.get(self._resource, *key)
         if service is None or is_terminating(service):
             return None
+        if suspension.drives(service):
+            return self._suspend(service)
         active, pending = self._choose(service)
         views = {name: await self._look_at(service, name) for name in (active, pending) if name}
         if pending and views[pending].is_serving and views[pending].serving:
@@ -55,6 +57,24 @@ class RayServices:
             self._apply(nodes.head_service(service, active, f"{key[1]}-head-svc"))
         self._remove_others(service, {active, pending})
         status = service_status(service, views.get(active), views.get(pending), self._endpoints(service))
+        self._write_status(service, status)
+        return POLL_SECONDS
+
+    def _suspend(self, service: Obj) -> float | None:
+        """Take one step towards a suspended RayService, or back from it."""
+        owned = [
+            (kind, one)
+            for kind in (PODS, SERVICES)
+            for one in self._cluster.list(kind, service["metadata"]["namespace"])
+            if any(owner["uid"] == service["metadata"]["uid"] for owner in one["metadata"].get("ownerReferences") or [])
+        ]
+        if suspension.is_true(service, suspension.SUSPENDING):
+            for kind, one in owned:
+                if not is_terminating(one):
+                    self._cluster.delete(kind, one["metadata"]["namespace"], one["metadata"]["name"])
+        status = suspension.next_status(service, left=bool(owned))
+        if status == service.get("status") and suspension.is_true(service, suspension.SUSPENDED):
+            return None
         self._write_status(service, status)
         return POLL_SECONDS
 

@@ -51,7 +51,7 @@ def cluster_status(view: ClusterView, generation: int, before: Obj) -> Obj:
     head_ready = head is not None and is_ready(head)
     amounts = total(pod_requests(pod["spec"]) for pod in view.pods)
     status: Obj = {
-        "conditions": _set_conditions(before, _cluster_conditions(view, head_ready=head_ready), generation),
+        "conditions": set_conditions(before, _cluster_conditions(view, head_ready=head_ready), generation),
         "desiredCPU": _amount(amounts, "cpu"),
         "desiredGPU": _amount(amounts, "nvidia.com/gpu"),
         "desiredMemory": _amount(amounts, "memory"),
@@ -127,7 +127,7 @@ def service_status(service: Obj, active: ClusterView | None, pending: ClusterVie
             text = "Both active and pending Ray clusters exist"
             upgrade = ("UpgradeInProgress", True, "BothActivePendingClustersExist", text)
         wanted = [ready, upgrade]
-    status: Obj = {"conditions": _set_conditions(before, wanted, generation), "observedGeneration": generation}
+    status: Obj = {"conditions": set_conditions(before, wanted, generation), "observedGeneration": generation}
     for name, view in (("activeServiceStatus", active), ("pendingServiceStatus", pending)):
         if view:
             status[name] = _view_status(view, generation, before.get(name) or {})
@@ -147,7 +147,8 @@ def _view_status(view: ClusterView, generation: int, before: Obj) -> Obj:
     return status
 
 
-def _set_conditions(before: Obj, wanted: list[tuple[str, bool, str, str]], generation: int) -> list[Obj]:
+def set_conditions(before: Obj, wanted: list[tuple[str, bool, str, str]], generation: int) -> list[Obj]:
+    """Conditions (type, value, reason, message) as they are now; those that are not named stay as they were."""
     old: dict[str, Any] = {one["type"]: one for one in before.get("conditions") or []}
     conditions = []
     for kind, value, reason, message in wanted:
@@ -162,4 +163,5 @@ def _set_conditions(before: Obj, wanted: list[tuple[str, bool, str, str]], gener
                 "type": kind,
             }
         )
-    return conditions
+    named = {kind for kind, *_ in wanted}
+    return [*conditions, *(one for kind, one in old.items() if kind not in named)]
