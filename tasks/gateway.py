@@ -18,12 +18,10 @@ from kube.patch import patch
 from kube.read import list_
 from kube.watch import Change, WatchTarget, watch
 from serving.errors import ClusterError
-from serving.frameworks.labels import selector
+from serving.frameworks.labels import GATEWAY_MODEL_LABEL, selector
 from serving.frameworks.vllm import gateway_labels
 from serving.release import Release
 from serving.spec import EndpointSpec, Framework
-
-MODEL_LABEL = "model.aibrix.ai/name"
 
 
 @contextmanager
@@ -64,12 +62,12 @@ def _label(spec: EndpointSpec, release: Release, cluster: Cluster, value: str | 
         return
     for pod in list_(cluster, "v1", "Pod", spec.namespace, labels=_selector(release)):
         metadata = pod["metadata"]
-        if metadata.get("labels", {}).get(MODEL_LABEL) != value:
+        if metadata.get("labels", {}).get(GATEWAY_MODEL_LABEL) != value:
             _set(cluster, spec.namespace, metadata["name"], value)
 
 
 def _keep_out(spec: EndpointSpec, release: Release, cluster: Cluster, stop: threading.Event) -> None:
-    target = WatchTarget("v1", "Pod", spec.namespace, labels=f"{_selector(release)},{MODEL_LABEL}")
+    target = WatchTarget("v1", "Pod", spec.namespace, labels=f"{_selector(release)},{GATEWAY_MODEL_LABEL}")
     while not stop.is_set():
         try:
             with closing(watch(cluster, [target], deadline=None, stop=stop)) as events:
@@ -81,7 +79,7 @@ def _keep_out(spec: EndpointSpec, release: Release, cluster: Cluster, stop: thre
 
 
 def _set(cluster: Cluster, namespace: str, pod: str, value: str | None) -> None:
-    patch(cluster, "v1", "Pod", pod, {"metadata": {"labels": {MODEL_LABEL: value}}}, namespace=namespace)
+    patch(cluster, "v1", "Pod", pod, {"metadata": {"labels": {GATEWAY_MODEL_LABEL: value}}}, namespace=namespace)
 
 
 def _selector(release: Release) -> str:

@@ -14,6 +14,8 @@ MODEL_LABEL = "inference-flows/model"
 COMMIT_LABEL = "inference-flows/commit"
 PRESET_LABEL = "inference-flows/preset"
 RUN_LABEL = "inference-flows/run"
+GATEWAY_MODEL_LABEL = "model.aibrix.ai/name"
+"""What AIBrix' gateway finds a model's pods by; those of a release that is not promoted are without it."""
 MODEL_ANNOTATION = "inference-flows/model"
 STAGED_ANNOTATION = "inference-flows/staged-model"
 

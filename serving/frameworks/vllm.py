@@ -7,6 +7,7 @@ from serving.combinations import require_possible
 from serving.frameworks import neuron
 from serving.frameworks.arguments import as_written, vllm_flags
 from serving.frameworks.images import engine_image
+from serving.frameworks.labels import GATEWAY_MODEL_LABEL
 from serving.frameworks.pod import HTTP_PORT, engine_container, environment, pod_template
 from serving.frameworks.probes import http_probes, load_seconds
 from serving.frameworks.resources import disk_for
@@ -78,7 +79,7 @@ def gateway_labels(spec: EndpointSpec) -> dict[str, str]:
     if spec.framework is not Framework.AIBRIX:
         return {}
     return {
-        "model.aibrix.ai/name": spec.name,
+        GATEWAY_MODEL_LABEL: spec.name,
         "model.aibrix.ai/port": str(HTTP_PORT),
         "model.aibrix.ai/engine": "vllm",
     }

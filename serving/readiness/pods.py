@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from serving.frameworks.labels import GATEWAY_MODEL_LABEL
 from serving.readiness.model import Phase
 from serving.snapshot import Container, Object, being_deleted, condition, containers, is_true, name_of
 
@@ -21,13 +22,15 @@ _ORDER = (
 def current_pods(workload: Object, pods: Sequence[Object]) -> list[Object]:
     """Returns the pods of the workload's present template.
 
-    Their labels are those of the template; where several ReplicaSets share these, the newest one's pods count. Kinds
-    without a template of that form keep no old pods under the same labels: there all of them count.
+    Their labels are those of the template, but for the one that a candidate's pods are kept without; where several
+    ReplicaSets share these, the newest one's pods count. Kinds without a template of that form keep no old pods under
+    the same labels: there all of them count.
     """
     if workload.get("kind", "Deployment") != "Deployment":
         return list(pods)
     template = ((workload.get("spec") or {}).get("template") or {}).get("metadata") or {}
-    labels: Mapping[str, str] = template.get("labels") or {}
+    given: Mapping[str, str] = template.get("labels") or {}
+    labels = {name: value for name, value in given.items() if name != GATEWAY_MODEL_LABEL}
     matching = [pod for pod in pods if labels.items() <= (pod["metadata"].get("labels") or {}).items()]
     alive = [pod for pod in matching if not being_deleted(pod)] or matching
     if not alive:

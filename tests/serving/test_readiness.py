@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from serving.frameworks.labels import GATEWAY_MODEL_LABEL
 from serving.readiness import Phase, Readiness, judge
 from serving.snapshot import Snapshot
 from tests.serving.conftest import load_scene
@@ -58,6 +59,17 @@ def test_the_old_generation_does_not_count_as_ready() -> None:
     assert found.phase is Phase.PENDING_NODE
     assert found.final_failure is not None
     assert (found.final_failure.category, found.final_failure.reason) == ("rollout", "deadlock")
+
+
+def test_pods_that_are_kept_from_a_gateway_are_looked_at() -> None:
+    """A candidate of AIBrix: its pods are without the template's label by which the gateway finds them."""
+    document = load_scene("10a")
+    entry = next(entry for entry in document["timeline"] if entry["label"] == "end")
+    workload = with_template(document, entry["deployments"][0])
+    workload["spec"]["template"]["metadata"]["labels"][GATEWAY_MODEL_LABEL] = "chat"
+    found = judge(workload, entry["pods"], Snapshot.read(entry, document["nodes"]))
+    assert found.phase is Phase.RESTARTING
+    assert found.final_failure is not None
 
 
 def deployment(generation: int = 2, observed: int = 2, **status: int) -> dict[str, Any]:
