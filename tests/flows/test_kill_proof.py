@@ -20,13 +20,14 @@ from tests.flows.child import Child, Ended, start
 from tests.flows.conftest import World, cluster_block
 from tests.flows.live_endpoint import WAIT_SECONDS, Spot, all_objects, ask, let_lease_expire, make_spot
 
-pytestmark = [pytest.mark.server, pytest.mark.long, pytest.mark.timeout(1800)]
-
 SPACE, ENDPOINT = "kills", "killed"
 STEPS = ("deploy", "refresh", "rollback", "remove")
 STRATEGIES = ("blue-green", "recreate")
 KILLS = int(os.environ.get("RELEASE_KILLS", "8"))
 SEED = int(os.environ.get("RELEASE_KILLS_SEED", "20"))
+UNDISTURBED_SECONDS, KILL_SECONDS = 800, 125
+pytestmark = [pytest.mark.server, pytest.mark.long, pytest.mark.timeout(UNDISTURBED_SECONDS + KILL_SECONDS * KILLS)]
+
 MADE_BY_CONTROLLERS = {"pods", "replicasets", "endpointslices", "endpoints", "events"}
 OF_ITS_TIME = {"flow_run", "started_at", "deployed_at", "retire_at", "retired_at", "at", "run", "moved_bytes"}
 MEASURED = {"seconds", "first_token_seconds", "tokens_per_second"}
