@@ -82,12 +82,12 @@ async def refresh_models(
 ) -> RefreshReport | State[Any]:
     """Brings every endpoint that follows a branch to the commit that the branch is now.
 
-    One request to the Hub per repository and branch; endpoints whose commit did not move are not touched. What is
-    behind moves as its refresh policy says: at once, in its window, or when a person approves. A commit that cannot be
-    proved leaves the endpoint serving what it served, and is passed over until the branch moves on. One endpoint's
-    failure stops no other. What a run that died left half way is finished or undone first. An endpoint that another run
-    changes comes last: it is waited for, and decided about anew. A token that was changed in the Hub block reaches the
-    cluster's Secrets, too.
+    One request to the Hub per repository; endpoints whose commit did not move are not touched. What is behind moves as
+    its refresh policy says: at once, in its window, or when a person approves. A commit that cannot be proved leaves
+    the endpoint serving what it served, and is passed over until the branch moves on. One endpoint's failure stops no
+    other. What a run that died left half way is finished or undone first. An endpoint that another run changes comes
+    last: it is waited for, and decided about anew. A token that was changed in the Hub block reaches the cluster's
+    Secrets, too.
 
     Args:
         cluster: Cluster whose endpoints are looked at.

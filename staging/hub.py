@@ -1,6 +1,6 @@
 """The Hugging Face Hub: pin a revision, list a commit's files, resolve where they lie.
 
-Three documented requests, made over the transfer's own connections: huggingface_hub would make the same ones, but
+Documented requests, made over the transfer's own connections: huggingface_hub would make the same ones, but
 importing it costs as much processor time as moving half a GiB, and 15 MiB that the transfer then has not.
 """
 
@@ -10,7 +10,7 @@ import json
 import random
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -98,6 +98,29 @@ def pin(source: ModelSource, hub: HubAccess) -> PinnedModel:
     if not isinstance(commit, str) or not commit:
         raise bad_answer(hub, f"it named no commit for {source.repo_id}@{source.revision}")
     return PinnedModel(repo_id=source.repo_id, revision=source.revision, commit=commit)
+
+
+def pin_branches(repo_id: str, branches: Collection[str], hub: HubAccess) -> dict[str, PinnedModel]:
+    """Resolve several branches of a repository to their commits with one request: the list of its references.
+
+    Returns:
+        By branch. What is no branch is left out, and what is a tag as well, which comes before a branch: `pin` knows.
+
+    Raises:
+        HubError: As `pin`.
+    """
+    answer = ask("GET", f"{_api(hub, repo_id)}/refs", hub, repo_id)
+    listed = document(answer, dict, hub)
+    try:
+        found = {str(one["name"]): str(one["targetCommit"]) for one in listed["branches"]}
+        tags = {str(one["name"]) for one in listed.get("tags") or []}
+        return {
+            name: PinnedModel(repo_id=repo_id, revision=name, commit=found[name])
+            for name in branches
+            if name in found and name not in tags
+        }
+    except (LookupError, TypeError, ValueError) as error:
+        raise bad_answer(hub, f"its list of references of {repo_id} is none") from error
 
 
 def list_files(model: PinnedModel, hub: HubAccess) -> tuple[HubFile, ...]:

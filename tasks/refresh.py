@@ -17,7 +17,7 @@ from serving.lifecycle import now
 from serving.models import ModelSource, PinnedModel
 from serving.record import Approved, EndpointRecord, Rejected
 from serving.refresh import Decision, Step, decide, follows
-from staging.hub import HubAccess, pin
+from staging.hub import HubAccess, pin, pin_branches
 from tasks.live import holders
 from tasks.record import held_record, read_records
 
@@ -38,7 +38,7 @@ async def find_outdated(
     repo_id: str = "",
     ignore_windows: bool = False,
 ) -> list[Decision]:
-    """Says what a refresh does with each endpoint: one request to the Hub per repository and branch.
+    """Says what a refresh does with each endpoint: one request to the Hub per repository.
 
     An endpoint that a run left half way when it died is taken up before anything is decided about it.
 
@@ -108,17 +108,35 @@ def chosen(records: Sequence[EndpointRecord], *, endpoint: str, repo_id: str) ->
 async def newest_commits(
     sources: Sequence[ModelSource], hub: HubAccess
 ) -> dict[ModelSource, PinnedModel | InferenceError]:
-    """Asks the Hub for the commit of each branch; a failure stands in its place."""
+    """Asks the Hub for the commit of each branch, once per repository; a failure stands in its place."""
     gate = asyncio.Semaphore(AT_ONCE)
+    by_repository: dict[str, list[ModelSource]] = {}
+    for source in sources:
+        by_repository.setdefault(source.repo_id, []).append(source)
 
-    async def ask(source: ModelSource) -> PinnedModel | InferenceError:
+    async def ask(mine: list[ModelSource]) -> dict[ModelSource, PinnedModel | InferenceError]:
         async with gate:
-            try:
-                return await asyncio.to_thread(pin, source, hub)
-            except InferenceError as error:
-                return error
+            return await asyncio.to_thread(_commits_of, mine, hub)
 
-    return dict(zip(sources, await asyncio.gather(*map(ask, sources)), strict=True))
+    answers = await asyncio.gather(*map(ask, by_repository.values()))
+    return {source: commit for answer in answers for source, commit in answer.items()}
+
+
+def _commits_of(sources: list[ModelSource], hub: HubAccess) -> dict[ModelSource, PinnedModel | InferenceError]:
+    """Commits of one repository; tags, and what is not there any more, cost a request more each."""
+    found: dict[ModelSource, PinnedModel | InferenceError] = {}
+    known: dict[str, PinnedModel] = {}
+    try:
+        if len(sources) > 1:
+            known = pin_branches(sources[0].repo_id, {one.revision for one in sources}, hub)
+    except InferenceError as error:
+        return dict.fromkeys(sources, error)
+    for source in sources:
+        try:
+            found[source] = known.get(source.revision) or pin(source, hub)
+        except InferenceError as error:
+            found[source] = error
+    return found
 
 
 async def decide_again(record: EndpointRecord, hub: HuggingFaceHub, *, ignore_windows: bool = False) -> Decision:

@@ -67,7 +67,7 @@ def report_of(state: State[Any]) -> RefreshReport:
     return RefreshReport.model_validate(asyncio.run(state.aresult()))
 
 
-def test_ten_endpoints_cost_one_request_per_repository_and_branch(place: World) -> None:
+def test_ten_endpoints_cost_one_request_per_repository(place: World) -> None:
     heads = {f"ten/model-{number}": repository(place, f"ten/model-{number}")[0] for number in range(4)}
     records = [
         record_only(f"ten-{number}", SPACE, repo, heads[repo])
@@ -85,7 +85,7 @@ def test_ten_endpoints_cost_one_request_per_repository_and_branch(place: World) 
     assert sorted(report.current) == sorted(f"{SPACE}/{one.spec.name}" for one in records)
     assert report.refreshed == []
     asked = Counter(one.path for one in place.hub_server.requests[before:])
-    assert len(asked) == 5
+    assert len(asked) == 4
     assert set(asked.values()) == {1}
 
 

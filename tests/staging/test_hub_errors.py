@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from sandbox.faults import Status
 from serving.errors import HubError
 from serving.models import ModelSource
-from staging.hub import HubAccess, list_files, pin
+from staging.hub import HubAccess, list_files, pin, pin_branches
 from staging.plan import plan
 from tests.staging.conftest import REPO, Place
 
@@ -34,6 +34,22 @@ def test_pinning_gives_the_commit_of_branch_and_commit_alike(place: Place) -> No
     assert model.revision == "main"
     assert len(model.commit) == 40
     assert place.pin(revision=model.commit).commit == model.commit
+
+
+def test_branches_of_a_repository_cost_one_request(place: Place) -> None:
+    content = place.hub_server.content
+    main = place.pin().commit
+    heads = {name: content.commit(REPO, {"a.json": name.encode()}, branch=name) for name in ("dev", "both")}
+    content[REPO].tags |= {"v1": main, "both": main}
+    before = len(place.hub_server.requests)
+    found = pin_branches(REPO, {"main", "dev", "both", "v1", main, "none"}, place.hub)
+    assert len(place.hub_server.requests) - before == 1
+    # A tag of the same name comes before a branch: neither is answered from the list.
+    assert {name: one.commit for name, one in found.items()} == {"main": main, "dev": heads["dev"]}
+    assert found["dev"] == place.pin(revision="dev")
+    with pytest.raises(HubError, match="org/none") as caught:
+        pin_branches("org/none", {"main"}, place.hub)
+    assert caught.value.code == "hub.repo_missing"
 
 
 def test_missing_repository(place: Place) -> None:
