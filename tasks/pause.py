@@ -3,8 +3,8 @@
 What is done depends on the kind:
 
 - Deployment, LeaderWorkerSet, NIMService: no replicas.
-- RayService: suspended, which KubeRay answers by deleting its Ray clusters (its pull request 4841). An older one has no
-  such field: there the RayService itself goes, and comes back from the record.
+- RayService: suspended, which KubeRay answers by deleting its Ray clusters (since 1.7, its pull request 4841). An older
+  one has no such field: there the RayService itself goes, and comes back from the record.
 - Autoscalers: a HorizontalPodAutoscaler and AIBrix' PodAutoscaler leave a workload of no replicas alone (Kubernetes:
   "Implicit maintenance-mode deactivation"); KEDA does not, and is told to pause by its annotation.
 """

@@ -47,6 +47,10 @@ def wrong_token(world: World, tmp: Path) -> dict[str, Any]:
     return {"hub": HuggingFaceHub(token=SecretStr("hf_marked_wrong"), endpoint=world.hub_server.url)}
 
 
+def hub_token_expired(world: World, tmp: Path) -> dict[str, Any]:
+    return {"hub": HuggingFaceHub(token=SecretStr(world.hub_server.token_expired), endpoint=world.hub_server.url)}
+
+
 def bucket_missing(world: World, tmp: Path) -> dict[str, Any]:
     return {"store": store_block(world.s3, bucket="no-such-bucket")}
 
@@ -134,6 +138,7 @@ CASES: dict[Case, tuple[str, str]] = {
     gated_without_token: ("no Hub token is set", "Accept the licence at"),
     gated_without_access: ("meta-llama/Llama-3.1-8B-Instruct", "Accept the licence at"),
     wrong_token: ("token", "settings/tokens"),
+    hub_token_expired: ("has expired", "settings/tokens"),
     bucket_missing: ("no-such-bucket", "Create"),
     access_denied: ("denied", "s3:"),
     read_only: ("s3:PutObject", "Allow s3:PutObject"),
@@ -171,5 +176,10 @@ def test_a_deploy_that_cannot_work_changes_nothing(case: Case, world: World, tmp
     assert "Traceback" not in message
     assert "\n" not in message
     assert (world.objects(), world.staged_keys(), world.s3.unfinished("models")) == before
-    for secret in ("hf_marked_wrong", world.hub_server.token_without_access, world.s3.denied.secret_key):
+    for secret in (
+        "hf_marked_wrong",
+        world.hub_server.token_expired,
+        world.hub_server.token_without_access,
+        world.s3.denied.secret_key,
+    ):
         assert secret not in message
