@@ -227,15 +227,15 @@ def test_of_a_hundred_endpoints_the_three_that_are_behind_move(place: World, tmp
         }
         still = [record_only(f"still-{n}", space, repo, head) for n, (repo, head) in enumerate(heads.items())]
         behind = [record_only(f"behind-{n}", space, REPO, old) for n in range(3)]
-        write(cluster, *still, *behind)
+        # One whose candidate fails comes first, and stops no other.
+        broken = record_only("a-broken", space, REPO, old, env={"SANDBOX_ENGINE_FAIL": "cuda-oom"})
+        write(cluster, *still, *behind, broken)
         new = add_revision(place.hub_server.content, REPO, cache=tmp_path, seed=9, size=300_000)
         before = {one["metadata"]["name"]: one["data"] for one in list_(cluster, "v1", "ConfigMap", space)}
         state = asyncio.run(refresh_models(**place.target(), namespace=space, return_state=True))
-        assert state.is_completed(), state.message
-        report = RefreshReport.model_validate(asyncio.run(state.aresult()))
+        assert state.is_failed()
+        assert f"1 of 101 endpoints were not refreshed: {space}/a-broken: " in str(state.message)
         after = {one["metadata"]["name"]: one["data"] for one in list_(cluster, "v1", "ConfigMap", space)}
-        assert sorted(report.refreshed) == [f"{space}/behind-{n}" for n in range(3)]
-        assert len(report.current) == 97
         for one in still:
             name = f"{one.spec.name}-record"
             assert after[name] == before[name]
@@ -243,5 +243,10 @@ def test_of_a_hundred_endpoints_the_three_that_are_behind_move(place: World, tmp
             moved = read_record(space, one.spec.name, cluster)
             assert moved is not None
             assert moved.serving.model.commit == new
+        left = read_record(space, "a-broken", cluster)
+        assert left is not None
+        assert left.current == broken.current
+        assert left.rejected is not None
+        assert left.rejected.commit == new
         pods = list_(cluster, "v1", "Pod", space)
         assert {pod["metadata"]["labels"][ENDPOINT_LABEL] for pod in pods} == {f"behind-{n}" for n in range(3)}
