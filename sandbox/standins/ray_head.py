@@ -20,7 +20,9 @@ APPLICATIONS = "/api/serve/applications/"
 REPLICAS = "/sandbox/replicas"
 """Where workers report to the head: the stand-in's own way, in place of Ray's."""
 
-FORGET_SECONDS = 5.0
+FORGET_SECONDS = 15.0
+"""Silence after which a replica is lost; on a busy machine it reports late."""
+
 _STATES = {"DEPLOYING": "UPDATING", "RUNNING": "HEALTHY", "DEPLOY_FAILED": "UNHEALTHY"}
 
 

@@ -1,6 +1,7 @@
 """An endpoint of a branch of its own, what its runs leave of it, and a client that asks it all the time."""
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,9 +22,10 @@ from kube.proxy import request
 from kube.read import get
 from kube.transport import call
 from sandbox.tiny_models import add_revision
+from sandbox.tiny_tokenizer import tokenizer
 from serving.errors import ClusterError
 from serving.models import ModelSource
-from serving.record import EndpointRecord
+from serving.record import ENDPOINT_LABEL, EndpointRecord
 from tasks.record import lease_name, read_record
 from tests.flows.conftest import World, cluster_block
 
@@ -100,6 +102,13 @@ def make_spot(world: World, name: str, cache: Path) -> Spot:
     return spot
 
 
+def mute_tokenizer() -> bytes:
+    """A tokenizer.json with which every answer is empty."""
+    made = json.loads(tokenizer("llama").to_str())
+    made["decoder"] = {"type": "Replace", "pattern": {"Regex": "[\\s\\S]"}, "content": ""}
+    return json.dumps(made).encode()
+
+
 def let_lease_expire(cluster: Cluster, namespace: str, endpoint: str) -> None:
     """As if the seconds of a killed run's lease had passed."""
     kind, name = ("coordination.k8s.io/v1", "Lease"), lease_name(endpoint)
@@ -125,13 +134,13 @@ def wait_until(true: Callable[[], bool]) -> None:
         time.sleep(0.2)
 
 
-def ask(cluster: Cluster, namespace: str, endpoint: str) -> str:
+def ask(cluster: Cluster, namespace: str, endpoint: str, model: str = REPO) -> str:
     """The endpoint's answer to a question that other weights answer otherwise.
 
     Raises:
         ClusterError: Nobody answers.
     """
-    body = {"model": REPO, "prompt": "one two three", "max_tokens": 8, "temperature": 0}
+    body = {"model": model, "prompt": "one two three", "max_tokens": 8, "temperature": 0}
     reply = request(cluster, "POST", namespace, endpoint, "http", "/v1/completions", json=body, timeout=30.0)
     if reply.status != 200:
         raise ClusterError(f"{reply.status}: {reply.text}", code="proxy.status")
@@ -153,6 +162,21 @@ def all_objects(cluster: Cluster, namespace: str) -> Iterator[tuple[str, dict[st
             if resource["namespaced"] and "list" in resource["verbs"]:
                 for one in read(f"{root}/namespaces/{namespace}/{resource['name']}")["items"]:
                     yield resource["name"], one
+
+
+def everything(spot: Spot, endpoint: str) -> set[tuple[str, str]]:
+    """Every object in the namespace that carries the endpoint's name or label, of all kinds that the API has."""
+    with spot.connected() as cluster:
+        return {
+            (resource, one["metadata"]["name"])
+            for resource, one in all_objects(cluster, spot.name)
+            if resource != "events"  # the cluster's own history, for an hour
+            and (
+                (one["metadata"].get("labels") or {}).get(ENDPOINT_LABEL) == endpoint
+                or one["metadata"]["name"] == endpoint
+                or one["metadata"]["name"].startswith(f"{endpoint}-")
+            )
+        }
 
 
 @dataclass
@@ -180,14 +204,14 @@ class Client:
 
 
 @contextmanager
-def client(spot: Spot, endpoint: str) -> Iterator[Client]:
-    """A client that asks for as long as the block lasts; each question is asked once."""
+def client(spot: Spot, endpoint: str, model: str = REPO, every: float = EVERY_SECONDS) -> Iterator[Client]:
+    """A client that asks for as long as the block lasts, so many seconds apart; each question is asked once."""
     found, stop = Client(), threading.Event()
 
     def question(cluster: Cluster) -> None:
         at = time.monotonic()
         try:
-            text: str | None = ask(cluster, spot.name, endpoint)
+            text: str | None = ask(cluster, spot.name, endpoint, model)
         except ClusterError as error:
             text = None
             found.errors.append(str(error))
@@ -195,7 +219,7 @@ def client(spot: Spot, endpoint: str) -> Iterator[Client]:
 
     def work() -> None:
         with spot.connected() as cluster, ThreadPoolExecutor(20) as pool:
-            while not stop.wait(EVERY_SECONDS):
+            while not stop.wait(every):
                 pool.submit(question, cluster)
 
     thread = threading.Thread(target=work)

@@ -8,6 +8,7 @@ from kube.read import list_
 from serving.diagnosis import Category
 from serving.errors import RolloutError
 from serving.spec import Accelerator, Framework, WeightsSource
+from tasks.gateway import kept_out
 from tasks.kinds import KINDS, VOLUME_KINDS
 from tasks.release import point, retire, take_away
 from tasks.wait import workload_of
@@ -133,6 +134,22 @@ def test_a_ray_application_that_fails_ends_the_wait_with_what_ray_says(machines:
     assert found is not None
     assert found.category is Category.RAY_SERVE
     assert "broken:app" in " ".join((found.cause, *(one.what for one in found.evidence)))
+
+
+@pytest.mark.long
+def test_a_candidate_that_the_gateway_may_not_see_is_diagnosed(machines: World) -> None:
+    spec = spec_for(
+        (Framework.AIBRIX, Accelerator.GPU, WeightsSource.STREAM),
+        name="aibrix-broken",
+        env={"SANDBOX_ENGINE_FAIL": "cuda-oom"},
+    )
+    with trial(machines, spec) as running:
+        running.apply()
+        with pytest.raises(RolloutError) as raised, kept_out(spec, running.release, running.cluster):
+            running.wait()
+    found = raised.value.diagnosis
+    assert found is not None
+    assert found.category is Category.GPU_MEMORY
 
 
 @pytest.mark.long

@@ -11,13 +11,25 @@ from flows.deploy_vllm import deploy_vllm
 from flows.refresh_models import RefreshReport, refresh_models
 from flows.remove_endpoint import remove_endpoint
 from flows.rollback_endpoint import rollback_endpoint
+from kube.apply import apply
 from sandbox.tiny_tokenizer import tokenizer
 from serving.errors import InferenceError
 from serving.events import EndpointFailed, EndpointRefreshFailed
+from serving.frameworks.labels import RELEASE_LABEL
 from serving.record import ENDPOINT_LABEL, ReleaseState
 from tasks.live import holders
 from tests.flows.conftest import World
-from tests.flows.live_endpoint import REPO, Spot, all_objects, ask, client, completed, make_spot, wait_until
+from tests.flows.live_endpoint import (
+    REPO,
+    Spot,
+    ask,
+    client,
+    completed,
+    everything,
+    make_spot,
+    mute_tokenizer,
+    wait_until,
+)
 from tests.flows.other_run import other_run
 from tests.flows.told import post, runs_with_tag, validated, wait_for_events
 
@@ -82,14 +94,12 @@ def broken_revisions(spot: Spot) -> dict[str, str]:
     commit = content[REPO].commits[spot.new]
     path = next(path for path in commit.files if path.endswith(".safetensors"))
     data = commit.files[path].read()
-    mute = json.loads(tokenizer("llama").to_str())
-    mute["decoder"] = {"type": "Replace", "pattern": {"Regex": "[\\s\\S]"}, "content": ""}
     foreign = json.loads(tokenizer("llama").to_str())
     foreign["model"]["vocab"] = {word: number + 500_000 for word, number in foreign["model"]["vocab"].items()}
     changes: dict[str, dict[str, bytes]] = {
         "weights that do not load": {path: data[: len(data) // 2]},
         "a tokenizer of another model": {"tokenizer.json": json.dumps(foreign).encode()},
-        "answers without a word": {"tokenizer.json": json.dumps(mute).encode()},
+        "answers without a word": {"tokenizer.json": mute_tokenizer()},
     }
     commits = {}
     for what, files in changes.items():
@@ -152,21 +162,6 @@ def told_of_failures(endpoint: str, count: int) -> tuple[list[EndpointRefreshFai
         [one for one in told if isinstance(one, EndpointRefreshFailed)],
         [one for one in told if isinstance(one, EndpointFailed)],
     )
-
-
-def everything(spot: Spot, endpoint: str) -> set[tuple[str, str]]:
-    """Every object in the namespace that carries the endpoint's name or label, of all kinds that the API has."""
-    with spot.connected() as cluster:
-        return {
-            (resource, one["metadata"]["name"])
-            for resource, one in all_objects(cluster, SPACE)
-            if resource != "events"  # the cluster's own history, for an hour
-            and (
-                (one["metadata"].get("labels") or {}).get(ENDPOINT_LABEL) == endpoint
-                or one["metadata"]["name"] == endpoint
-                or one["metadata"]["name"].startswith(f"{endpoint}-")
-            )
-        }
 
 
 def holder_of(spot: Spot, endpoint: str) -> str:
@@ -242,11 +237,34 @@ def test_two_runs_on_one_endpoint(spot: Spot, endpoint: str, caplog: pytest.LogC
     assert [code_of(state) for state in states if state.is_failed()] == ["endpoint.changed"]
 
 
+def plant_orphans(spot: Spot, endpoint: str) -> None:
+    """What a release that no record knows would have left, in kinds that the endpoint does not consist of, too."""
+    labels = {ENDPOINT_LABEL: endpoint, RELEASE_LABEL: "forgotten"}
+    metadata = {"name": "left-over", "namespace": SPACE, "labels": labels}
+    pod = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "a", "image": "none"}]}}
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "left-over"}
+    kinds: dict[tuple[str, str], dict[str, Any]] = {
+        ("apps/v1", "Deployment"): {
+            "spec": {"replicas": 0, "selector": {"matchLabels": labels}, "template": pod},
+        },
+        ("autoscaling/v2", "HorizontalPodAutoscaler"): {"spec": {"maxReplicas": 2, "scaleTargetRef": target}},
+        ("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet"): {
+            "spec": {"replicas": 0, "leaderWorkerTemplate": {"size": 1, "workerTemplate": pod}}
+        },
+        ("v1", "Service"): {"spec": {"ports": [{"name": "http", "port": 8000}]}},
+        ("v1", "ConfigMap"): {"data": {"a": "1"}},
+    }
+    with spot.connected() as cluster:
+        for (api_version, kind), body in kinds.items():
+            apply(cluster, {"apiVersion": api_version, "kind": kind, "metadata": metadata, **body})
+
+
 def test_nothing_of_a_removed_endpoint_is_left(spot: Spot, endpoint: str) -> None:
     spot.deploy(endpoint)
     spot.move(spot.new)
     refresh(spot)
-    assert everything(spot, endpoint)
+    plant_orphans(spot, endpoint)
+    assert {kind for kind, _ in everything(spot, endpoint)} >= {"deployments", "services", "configmaps", "leases"}
     completed(remove_endpoint(endpoint, spot.place.cluster, spot.place.store, return_state=True))
     wait_until(lambda: everything(spot, endpoint) == set())
     # What Prefect keeps is history: runs that ended, reports, events.

@@ -9,7 +9,8 @@ from sandbox.kubernetes.controllers.meta import Obj
 from sandbox.kubernetes.controllers.operators.ray.nodes import DASHBOARD_PORT, SERVE_PORT
 
 APPLICATIONS = "/api/serve/applications/"
-SECONDS = 2.0
+SECONDS = 10.0
+"""Longest wait for an answer. KubeRay gives two; here both sides may wait for a processor longer than that."""
 
 
 async def put_config(session: aiohttp.ClientSession, head: str, config: str) -> bool:
