@@ -20,6 +20,7 @@ from flows.parameters import (
     DryRun,
     HubBlock,
     PresetChoice,
+    SmokeOverrides,
     StoreBlock,
     TimeoutMinutes,
     WaitMinutes,
@@ -28,7 +29,7 @@ from flows.parameters import (
 )
 from flows.pipeline import DeployReport
 from serving.catalog import Overrides, get_preset, resolve
-from serving.spec import Framework, SmokeOptions
+from serving.spec import Framework
 from tasks.explain import explained
 from tasks.runs import describe_run, short, tags_of
 
@@ -52,7 +53,7 @@ async def deploy_model(
     hub: HubBlock,
     store: StoreBlock,
     overrides: Annotated[Overrides, group("Overrides")] = Overrides(),
-    smoke: Annotated[SmokeOptions, group("Smoke test")] = SmokeOptions(),
+    smoke: SmokeOverrides = {},
     timeout_minutes: TimeoutMinutes = 60,
     wait_minutes: WaitMinutes = 60,
     dry_run: DryRun = False,
@@ -65,26 +66,27 @@ async def deploy_model(
         hub: Token and address of the Hub.
         store: Bucket and prefix that hold staged models.
         overrides: What differs from the preset; empty fields keep its values.
-        smoke: The question that proves it, and bounds for the answer.
+        smoke: The question that proves it, and bounds for the answer; empty fields keep the preset's.
         timeout_minutes: How long the workload may take to become ready.
         wait_minutes: How long to wait for another run that changes this endpoint; 0 refuses at once.
         dry_run: Show what would change and change nothing.
     """
     target = {"cluster": cluster, "hub": hub, "store": store}
     shared = {
-        "smoke": smoke,
         "timeout_minutes": timeout_minutes,
         "wait_minutes": wait_minutes,
         "dry_run": dry_run,
     }
-    return await explained(_deploy(preset, overrides, target, shared))
+    return await explained(_deploy(preset, overrides, smoke, target, shared))
 
 
-async def _deploy(preset: str, overrides: Overrides, target: dict[str, Block], shared: dict[str, Any]) -> DeployReport:
+async def _deploy(
+    preset: str, overrides: Overrides, smoke: dict[str, Any], target: dict[str, Block], shared: dict[str, Any]
+) -> DeployReport:
     cluster = target["cluster"]
     if overrides.namespace is None and isinstance(cluster, InferenceCluster):
         overrides = overrides.model_copy(update={"namespace": cluster.namespace})
-    spec = resolve(get_preset(preset), overrides)
+    spec = resolve(get_preset(preset), overrides, smoke)
     name = f"deploy {spec.name} ({preset})"
     await describe_run(name=name, tags=tags_of(spec))
     parameters = flow_parameters(spec) | target

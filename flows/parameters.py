@@ -54,6 +54,7 @@ Image = Annotated[str, titled("Container image")]
 TimeoutMinutes = Annotated[int, Field(gt=0, le=1440, json_schema_extra={"title": "Timeout (minutes)"})]
 WaitMinutes = Annotated[int, Field(ge=0, le=1440, json_schema_extra={"title": "Wait for another run (minutes)"})]
 DryRun = Annotated[bool, titled("Dry run")]
+SmokeOverrides = Annotated[dict[str, Any], Partly(SmokeOptions), group("Smoke test")]
 
 
 class WorkloadOptions(FormGroup):
@@ -132,6 +133,7 @@ def flow_parameters(spec: EndpointSpec) -> dict[str, Any]:
         "accelerator": spec.accelerator,
         "image": spec.image,
         "workload": workload,
+        "smoke": spec.smoke,
     }
     return parameters | {name: value for name in OPTIONS[spec.framework] if (value := getattr(spec, name)) is not None}
 

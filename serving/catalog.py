@@ -23,6 +23,7 @@ from serving.options import (
     PodOptions,
     RayOptions,
     RolloutOptions,
+    SmokeOptions,
     VllmOptions,
 )
 from serving.partial import Partly
@@ -57,6 +58,7 @@ class Preset(BaseModel):
         endpoint: Name of the endpoint unless the user gives another.
         weights: Where pods get the weights; None: the default of framework, accelerator and image.
         namespace: Where the endpoint goes unless the user says otherwise; empty: the cluster block's choice.
+        smoke: The question that proves this model better than the project's own would.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -89,6 +91,7 @@ class Preset(BaseModel):
     pod: PodOptions | None = None
     rollout: RolloutOptions | None = None
     refresh: RefreshPolicy | None = None
+    smoke: SmokeOptions | None = None
 
 
 class Overrides(FormGroup):
@@ -191,8 +194,13 @@ def get_preset(name: str, directory: Path = PRESETS) -> Preset:
     return presets[name]
 
 
-def resolve(preset: Preset, overrides: Overrides | None = None) -> EndpointSpec:
+def resolve(preset: Preset, overrides: Overrides | None = None, smoke: Mapping[str, Any] | None = None) -> EndpointSpec:
     """Returns the complete endpoint: the preset with the user's overrides.
+
+    Args:
+        preset: The catalogue entry.
+        overrides: What differs from it.
+        smoke: Fields of the smoke test that differ from the preset's.
 
     Raises:
         InputError: A value is out of range or a combination cannot work; names all of them at once.
@@ -202,7 +210,7 @@ def resolve(preset: Preset, overrides: Overrides | None = None) -> EndpointSpec:
     return build_spec(
         preset.framework,
         accelerator,
-        _parameters(preset, wanted, accelerator),
+        _parameters(preset, wanted, accelerator) | _smoke(preset, smoke or {}),
         where=f"Preset {preset.name} with the given parameters",
     )
 
@@ -234,6 +242,11 @@ def _parameters(preset: Preset, wanted: Overrides, accelerator: Accelerator) -> 
             parameters[section] = (there.model_dump() if there is not None else {}) | given
     merged_here = {"model", "revision", "accelerator", "engine", "resources", "env", *_SECTIONS}
     return parameters | wanted.model_dump(exclude_none=True, exclude=merged_here)
+
+
+def _smoke(preset: Preset, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    there = preset.smoke.model_dump() if preset.smoke is not None else {}
+    return {"smoke": there | dict(wanted)}
 
 
 @functools.cache

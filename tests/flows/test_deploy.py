@@ -48,13 +48,15 @@ def of_endpoint(world: World, endpoint: str, kind: str, api_version: str = "apps
 
 
 def test_a_preset_becomes_a_verified_endpoint_and_again_nothing_changes(world: World) -> None:
-    first = report_of(deploy(world, "whole"))
+    question = {"prompt": "How many seas are there?", "max_tokens": 9}
+    first = report_of(deploy(world, "whole", smoke=question))
     assert first.record is not None
     release = first.record.current
+    assert release.spec.smoke.model_dump(exclude_defaults=True) == question
     assert world.s3.keys("models")
     assert release.staged_uri == f"s3://models/Qwen/Qwen3-1.7B/{release.model.commit}/"
     assert release.smoke is not None
-    assert release.smoke.answer.strip()
+    assert (release.smoke.prompt, bool(release.smoke.answer.strip())) == (question["prompt"], True)
     with from_kubeconfig(world.kubernetes.kubeconfig) as cluster:
         service = get(cluster, "v1", "Service", "whole", NAMESPACE)
         assert service is not None
@@ -67,7 +69,7 @@ def test_a_preset_becomes_a_verified_endpoint_and_again_nothing_changes(world: W
 
     before = {name: seen for name, seen in world.objects().items() if "-record" not in name[1]}
     keys = world.staged_keys()
-    second = report_of(deploy(world, "whole"))
+    second = report_of(deploy(world, "whole", smoke=question))
     after = {name: seen for name, seen in world.objects().items() if "-record" not in name[1]}
     assert second.moved_bytes == 0
     assert second.changed == ()

@@ -7,7 +7,7 @@ import pytest
 
 from serving.catalog import Overrides, Preset, get_preset, load_presets, resolve
 from serving.errors import InputError
-from serving.spec import Accelerator, VllmOptions, WeightsSource
+from serving.spec import Accelerator, SmokeOptions, VllmOptions, WeightsSource
 
 FACTS: dict[str, dict[str, Any]] = json.loads(
     (Path(__file__).parents[1] / "data" / "serving" / "presets.json").read_text()
@@ -99,6 +99,46 @@ def test_all_mistakes_in_all_files_are_reported_at_once(tmp_path: Path) -> None:
     assert "wrong.yaml: endpoint is 'A_Model', should begin with a lower-case letter" in text
     assert "broken.yaml is not YAML" in text
     assert "fine.yaml" not in text
+
+
+SMOKE = """\
+smoke:
+  prompt: What is 7 times 6? Answer with the number alone.
+  expect: "42"
+  max_seconds: 20
+"""
+
+
+def test_a_presets_question_proves_its_endpoint_unless_the_user_asks_another(tmp_path: Path) -> None:
+    (tmp_path / "sums.yaml").write_text(GOOD + SMOKE)
+    (tmp_path / "plain.yaml").write_text(GOOD)
+    sums, plain = get_preset("sums", tmp_path), get_preset("plain", tmp_path)
+    assert sums.smoke is not None
+    assert (
+        resolve(sums).smoke
+        == sums.smoke
+        == SmokeOptions(prompt="What is 7 times 6? Answer with the number alone.", expect="42", max_seconds=20)
+    )
+    assert resolve(sums, None, {"expect": "forty", "max_tokens": 9}).smoke == sums.smoke.model_copy(
+        update={"expect": "forty", "max_tokens": 9}
+    )
+    assert resolve(plain).smoke == SmokeOptions()
+    assert resolve(plain, None, {"prompt": "Who are you?"}).smoke == SmokeOptions(prompt="Who are you?")
+    with pytest.raises(InputError, match=r"sums .* smoke\.expect: '\(' is no regular expression"):
+        resolve(sums, None, {"expect": "("})
+
+
+def test_a_wrong_question_is_refused_with_field_value_and_what_is_allowed(tmp_path: Path) -> None:
+    wrong = {"expct": "42", "max_tokens": 0, "max_seconds": -1, "expect": "(", "min_tokens_per_second": "many"}
+    (tmp_path / "sums.yaml").write_text(GOOD + "smoke:\n" + "".join(f"  {k}: {v!r}\n" for k, v in wrong.items()))
+    with pytest.raises(InputError) as caught:
+        load_presets(tmp_path)
+    text = str(caught.value)
+    assert "sums.yaml: smoke.expct is not a known field; did you mean expect?" in text
+    assert "sums.yaml: smoke.max_tokens is 0, should be greater than or equal to 1" in text
+    assert "sums.yaml: smoke.max_seconds is -1, should be greater than 0" in text
+    assert "sums.yaml: smoke.expect: '(' is no regular expression" in text
+    assert "sums.yaml: smoke.min_tokens_per_second is 'many', should be" in text
 
 
 def preset() -> Preset:
