@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
+from sandbox.kubernetes.controllers.volumes import DEFAULT_CLASS
+from sandbox.kubernetes.disks import PROVISIONER
 from sandbox.options import RunOptions, bucket_and_prefix, check
 from sandbox.prefect_server import DEFAULT_PORT, PrefectServer, Worker, run_worker, serve_prefect, wait_until_healthy
 from sandbox.registration import Places, load, register_deployments, save_blocks
@@ -99,7 +102,7 @@ def places_of(options: RunOptions, servers: Servers) -> Places:
 
 
 def prepare_cluster(places: Places, spec: EndpointSpec) -> None:
-    """Creates what a person creates in a cluster: the namespace, and for a NIM the Secrets with NGC's key."""
+    """Creates what a person creates in a cluster: the namespace; for a NIM the Secrets with NGC's key, and disks."""
     from kube.apply import apply
     from kube.connect import from_kubeconfig
 
@@ -116,3 +119,15 @@ def prepare_cluster(places: Places, spec: EndpointSpec) -> None:
             metadata = {"name": name, "namespace": places.namespace}
             secret = {"apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": metadata, "stringData": data}
             apply(cluster, secret)
+        if options.operator:
+            apply(cluster, disks(options.storage_class or "disks"))
+
+
+def disks(name: str) -> dict[str, Any]:
+    """The storage class of a cluster whose claims get disks by themselves."""
+    return {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": name, "annotations": {DEFAULT_CLASS: "true"}},
+        "provisioner": PROVISIONER,
+    }

@@ -8,12 +8,14 @@ from pathlib import Path
 from sandbox.hub import HubServer, serve_hub
 from sandbox.images import default_images
 from sandbox.kubernetes.controllers.operators import simulate
+from sandbox.kubernetes.controllers.operators.nim.caches import GPU_NODES
 from sandbox.kubernetes.node.config import NodeConfig
 from sandbox.kubernetes.node.mountpoint import DRIVER
 from sandbox.kubernetes.server import KubernetesConfig, KubernetesServer, serve_kubernetes
 from sandbox.s3 import S3Server, serve_s3
 from sandbox.tiny_models import DEFAULT_SIZE, hub_content
 from serving.instances import instance_types
+from serving.spec import Accelerator
 
 NAMES = ("hub", "s3", "kubernetes")
 BUCKET = "models"
@@ -25,9 +27,10 @@ _INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 def _node(name: str, instance_type: str, cpu: int, memory: int, accelerator: str = "", count: int = 0) -> NodeConfig:
     capacity = {"cpu": str(cpu), "memory": f"{memory}Gi", "pods": "110", "ephemeral-storage": "500Gi"}
     taint = {"key": accelerator, "value": "true", "effect": "NoSchedule"}
+    found = GPU_NODES if accelerator == Accelerator.GPU.resource else {}
     return NodeConfig(
         name,
-        labels={_INSTANCE_TYPE: instance_type},
+        labels={_INSTANCE_TYPE: instance_type, **found},
         capacity={**capacity, **({accelerator: str(count)} if accelerator else {})},
         taints=(taint,) if accelerator else (),
         csi_drivers=(DRIVER,),

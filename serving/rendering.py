@@ -65,5 +65,7 @@ def render_aliases(spec: EndpointSpec, release: Release) -> list[Manifest]:
 def _door(spec: EndpointSpec) -> Door:
     if spec.framework is Framework.AIBRIX:
         return vllm.door(spec)
+    if spec.framework is Framework.NIM:
+        return nim.door(spec)
     doors = {Framework.RAY_VLLM: ray.DOOR, Framework.TRITON_VLLM: triton.DOOR, Framework.LWS_VLLM: lws.DOOR}
     return doors.get(spec.framework, PLAIN_DOOR)

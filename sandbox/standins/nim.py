@@ -1,4 +1,6 @@
-"""A NIM's entry point: it needs a key, fetches its own profile of a model into its cache, and answers.
+"""A NIM's commands: its server needs a key, fetches its own profile of a model into its cache, and answers.
+
+`download-to-cache` fetches the profile and ends, as the NIM operator's Job asks it to.
 
 There is no NGC here: the profile is generated into the cache, where the next start finds it.
 """
@@ -18,7 +20,7 @@ from sandbox.engine.serve import load_model
 from sandbox.engine.sources import DirectorySource
 from sandbox.standins.pictures import paint, png
 
-PICTURES = "--pictures"
+PICTURES, DOWNLOAD = "--pictures", "download-to-cache"
 READY, LIVE = "/v1/health/ready", "/v1/health/live"
 _SIZE = 300_000
 
@@ -60,10 +62,10 @@ class PictureHandler(NimHandler):
 
 
 def main(argv: list[str]) -> int:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT, or only fetch the model.
 
     Returns:
-        0 after a drain, 1 without a key.
+        0 after a drain or a download, 1 without a key.
     """
     environ = dict(os.environ)
     if not environ.get("NGC_API_KEY"):
@@ -71,6 +73,9 @@ def main(argv: list[str]) -> int:
         return 1
     name = environ.get("NIM_SERVED_MODEL_NAME") or "model"
     profile = fetch_profile(Path(environ.get("NIM_CACHE_PATH") or "/opt/nim/.cache"))
+    if DOWNLOAD in argv:
+        log.raw(f"INFO: the model's profile is in {profile}.")
+        return 0
     faults = read_faults(environ)
     arguments = parse(["serve", str(profile), "--served-model-name", name], series=faults.series, environ=environ)
     server = EngineServer(

@@ -20,11 +20,12 @@ def monitor(spec: EndpointSpec, release: Release, door: Door = PLAIN_DOOR) -> li
     Args:
         spec: The endpoint.
         release: The release whose pods are scraped.
-        door: What finds those of the pods that have metrics, beyond the release's labels: the leaders of groups.
+        door: What finds those of the pods that have metrics, beyond the release's labels: the leaders of groups; and
+            what their port is called.
     """
     if not spec.pod.monitor or not has_metrics(spec):
         return []
-    port, path = _port_and_path(spec)
+    port, path = _port_and_path(spec, door)
     # All of Ray's nodes have metrics, not only those that serve.
     chosen = {} if spec.framework is Framework.RAY_VLLM else dict(door.select)
     return [
@@ -50,10 +51,9 @@ def has_metrics(spec: EndpointSpec) -> bool:
     return spec.framework is not Framework.NIM or (spec.nim or NimOptions()).kind == "llm"
 
 
-def _port_and_path(spec: EndpointSpec) -> tuple[str, str]:
+def _port_and_path(spec: EndpointSpec, door: Door) -> tuple[str, str]:
     if spec.framework in _AT_METRICS_PORT:
         return "metrics", "/metrics"
     if spec.framework is Framework.NIM:
-        # The operator calls its pods' port so (NVIDIA/k8s-nim-operator, DefaultNamedPortAPI).
-        return "api" if (spec.nim or NimOptions()).operator else "http", "/v1/metrics"
+        return door.ports[0][2], "/v1/metrics"
     return "http", "/metrics"

@@ -11,7 +11,7 @@ from serving.frameworks.pod import CONTAINER_SECURITY, POD_SECURITY, engine_cont
 from serving.frameworks.probes import http_probes, load_seconds
 from serving.frameworks.scaling import scaler
 from serving.frameworks.weights import Weights, hub_token, weights_for
-from serving.frameworks.workload import Manifest, deployment, disruption_budget, service
+from serving.frameworks.workload import PLAIN_DOOR, Door, Manifest, deployment, disruption_budget, service
 from serving.models import PinnedModel, StagedModel
 from serving.options import NimOptions
 from serving.release import Release
@@ -22,6 +22,15 @@ _USER = 1000
 _KEY = "NGC_API_KEY"
 _PORT = 8000
 READY, LIVE = "/v1/health/ready", "/v1/health/live"
+
+OPERATOR_PORT = "api"
+"""What the operator calls its pods' port (NVIDIA/k8s-nim-operator, DefaultNamedPortAPI)."""
+
+
+def door(spec: EndpointSpec) -> Door:
+    """Returns how the pods are reached: the operator names their port itself."""
+    by_operator = spec.nim is not None and spec.nim.operator
+    return Door(ports=(("http", _PORT, OPERATOR_PORT),)) if by_operator else PLAIN_DOOR
 
 
 def pinned(spec: EndpointSpec) -> PinnedModel:

@@ -56,12 +56,14 @@ def judge_nim_service(workload: Object, pods: Sequence[Object]) -> Readiness:
     status = workload.get("status") or {}
     wanted = int((workload.get("spec") or {}).get("replicas") or 1)
     ready = sum(1 for pod in _alive(pods) if is_true(pod, "Ready"))
-    if str(status.get("state")) == "Ready" and _observed(workload):
+    # The status does not say which generation it is of: what it says of a release without pods is old.
+    if str(status.get("state")) == "Ready" and _observed(workload) and ready >= wanted:
         return Readiness(True, Phase.READY, wanted, wanted, f"ready: {wanted} of {wanted}")
     if not pods:
-        return Readiness(
-            False, Phase.STARTING, 0, wanted, f"the NIM operator says {status.get('state') or 'nothing yet'}"
-        )
+        reported = condition(workload, "Failed" if is_true(workload, "Failed") else "Ready")
+        said = " ".join(str(reported.get("message") or "").split())
+        told = f"{status.get('state') or 'nothing yet'}{f': {said}' if said else ''}"
+        return Readiness(False, Phase.STARTING, 0, wanted, f"the NIM operator says {told}")
     phase, detail = slowest(_alive(pods))
     return Readiness(False, phase, min(ready, wanted), wanted, detail)
 

@@ -170,7 +170,7 @@ RUNS: dict[str, tuple[Flow, str]] = {
             workload=work(weights="hub"),
             timeout_minutes=1,
         ),
-        "failed",  # no operator
+        "failed",  # no disk for its cache
     ),
     "load test": (load_test("hpa"), "failed"),  # no such image
     "list": (lambda place: list_endpoints(place.cluster, place.hub, return_state=True), "completed"),

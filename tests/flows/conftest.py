@@ -20,6 +20,8 @@ from kube.connect import from_kubeconfig
 from sandbox.hub import HubServer, serve_hub
 from sandbox.images import default_images
 from sandbox.kubernetes.controllers.operators import simulate
+from sandbox.kubernetes.controllers.operators.nim.caches import GPU_NODES
+from sandbox.kubernetes.disks import PROVISIONER
 from sandbox.kubernetes.node.config import ImageConfig, NodeConfig
 from sandbox.kubernetes.node.mountpoint import DRIVER
 from sandbox.kubernetes.server import KubernetesConfig, KubernetesServer, serve_kubernetes
@@ -102,6 +104,14 @@ GPU_CAPACITY = {"cpu": "16", "memory": "64Gi", "pods": "110", "ephemeral-storage
 NEURON_CAPACITY = {**GPU_CAPACITY, "aws.amazon.com/neuron": "4"}
 NEURON_CAPACITY.pop("nvidia.com/gpu")
 
+DISKS: dict[str, Any] = {
+    "apiVersion": "storage.k8s.io/v1",
+    "kind": "StorageClass",
+    "metadata": {"name": "disks"},
+    "provisioner": PROVISIONER,
+}
+"""A storage class whose claims get a disk; it is nobody's default."""
+
 
 @contextmanager
 def serve_world(home: Path, *, images: Sequence[ImageConfig] = (), **nodes: dict[str, str]) -> Iterator[World]:
@@ -121,7 +131,13 @@ def serve_world(home: Path, *, images: Sequence[ImageConfig] = (), **nodes: dict
             "HF_ENDPOINT": hub.url,
         }
         machines = tuple(
-            NodeConfig(name=name.replace("_", "-"), capacity=capacity, env=given, csi_drivers=(DRIVER,))
+            NodeConfig(
+                name=name.replace("_", "-"),
+                labels=GPU_NODES if "nvidia.com/gpu" in capacity else {},
+                capacity=capacity,
+                env=given,
+                csi_drivers=(DRIVER,),
+            )
             for name, capacity in nodes.items()
         )
         kubernetes = stack.enter_context(
@@ -133,6 +149,7 @@ def serve_world(home: Path, *, images: Sequence[ImageConfig] = (), **nodes: dict
         )
         with from_kubeconfig(kubernetes.kubeconfig) as cluster:
             apply(cluster, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+            apply(cluster, DISKS)
         yield World(
             hub_server=hub,
             s3=s3,

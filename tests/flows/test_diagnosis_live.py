@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from kube.connect import from_kubeconfig
 from kube.delete import delete
 from kube.read import list_
 from kube.service import ServiceWay
+from sandbox.kubernetes.controllers.operators import NIM, simulate
 from serving.__main__ import main as diagnose_file
 from serving.diagnosis import Category
 from serving.errors import ClusterError, RolloutError
@@ -25,7 +27,6 @@ from serving.smoke import expectation_for
 from serving.spec import Framework
 from tasks.smoke import converse
 from tests.flows.conftest import NAMESPACE, World
-from tests.flows.custom_kinds import DEFINITIONS
 from tests.flows.releases import Trial, spec_of, staged_model, trial
 
 ADMIN = "sandbox-admin"
@@ -179,12 +180,14 @@ def test_a_model_served_under_another_name_fails_the_smoke_test_and_says_what_it
 def test_a_workload_that_nobody_looks_after_is_given_up_at_the_deadline(machines: World) -> None:
     """The NIM operator's kinds are installed, the operator is not."""
     spec = spec_of(Framework.NIM, name="no-operator", image="nvcr.io/nim/meta/any:1", nim={"operator": True})
-    for one in DEFINITIONS:
-        machines.kubernetes.install_crd(one)
-    with trial(machines, spec) as running:
-        running.apply()
-        with pytest.raises(RolloutError) as raised:
-            running.wait(2.0)
+    machines.kubernetes.call(partial(simulate, names=NIM, running=False))
+    try:
+        with trial(machines, spec) as running:
+            running.apply()
+            with pytest.raises(RolloutError) as raised:
+                running.wait(2.0)
+    finally:
+        machines.kubernetes.call(partial(simulate, names=NIM))
     error = raised.value
     assert "NIMService inference/no-operator" in str(error)
     assert "did not become ready within 2 s" in str(error)

@@ -1,4 +1,4 @@
-"""The simulated operators: LeaderWorkerSets and RayServices reach ready through real pods."""
+"""The simulated operators: LeaderWorkerSets, RayServices and NIMServices reach ready through real pods."""
 
 import asyncio
 from pathlib import Path
@@ -18,11 +18,25 @@ from cluster_harness import (
 )
 from scene_replay import normalized, scene, told
 
+from sandbox.images import default_images
 from sandbox.kubernetes.controllers.operators import ANNOTATION, SIMULATED
 from sandbox.kubernetes.controllers.operators.leaderworkersets import REVISION, WORKER
+from sandbox.kubernetes.controllers.operators.nim.caches import GPU_NODES
+from sandbox.kubernetes.disks import PROVISIONER
 from sandbox.kubernetes.node import ImageConfig, NodeConfig
 from sandbox.kubernetes.objects.custom import served
-from sandbox.kubernetes.resources import CRDS, PODS, SERVICES, Resource
+from sandbox.kubernetes.resources import (
+    CRDS,
+    DEPLOYMENTS,
+    JOBS,
+    PODS,
+    PVCS,
+    PVS,
+    SECRETS,
+    SERVICES,
+    STORAGECLASSES,
+    Resource,
+)
 
 RAY_IMAGE = ImageConfig("rayproject/*", path=Path(__file__).parents[1] / "data" / "ray_image")
 BIG_NODE = NodeConfig("node-a", capacity={"cpu": "8", "memory": "32Gi", "nvidia.com/gpu": "8"})
@@ -302,6 +316,120 @@ def test_an_application_that_cannot_be_imported_is_told_as_recorded(tmp_path: Pa
             theirs = str(normalized({**recorded, "lastUpdateTime": ""}))
             assert same == theirs.replace("ray-chat-7k2hq-head-x4v9d", "HEAD").replace("ray-chat-7k2hq", "CLUSTER")
             assert harness.said("CreatedRayCluster") == [f"Created RayCluster {NAMESPACE}/{name}"]
+
+    asyncio.run(main())
+
+
+NIM_IMAGE = "nvcr.io/nim/meta/llama-3.2-1b-instruct"
+NIM_NODE = NodeConfig("node-a", labels=GPU_NODES, capacity={"cpu": "8", "memory": "32Gi", "nvidia.com/gpu": "1"})
+
+
+def install_nim(harness: Harness, secret: dict[str, str]) -> tuple[Resource, Resource]:
+    """The operator's kinds, disks for its claims, and the Secret with NGC's key."""
+    disks = {"metadata": {"name": "disks"}, "provisioner": PROVISIONER}
+    harness.cluster.create(STORAGECLASSES, disks, manager="test")
+    key = {"metadata": {"name": "ngc-api", "namespace": NAMESPACE}, "stringData": secret}
+    harness.cluster.create(SECRETS, key, manager="test")
+    caches = install(harness, "apps.nvidia.com", "NIMCache", "nimcaches")
+    return caches, install(harness, "apps.nvidia.com", "NIMService", "nimservices")
+
+
+def nim_cache() -> dict[str, Any]:
+    source = {"modelPuller": f"{NIM_IMAGE}:1", "authSecret": "ngc-api", "pullSecret": "ngc-secret"}
+    pvc = {"create": True, "size": "1Gi", "volumeAccessMode": "ReadWriteOnce", "storageClass": "disks"}
+    spec = {"source": {"ngc": source}, "storage": {"pvc": pvc}}
+    return {"metadata": {"name": "weights", "namespace": NAMESPACE}, "spec": spec}
+
+
+def nim_service() -> dict[str, Any]:
+    probe = {"httpGet": {"path": "/v1/health/ready", "port": 8000}, "periodSeconds": 1, "failureThreshold": 60}
+    spec = {
+        "image": {"repository": NIM_IMAGE, "tag": "1", "pullPolicy": "IfNotPresent", "pullSecrets": ["ngc-secret"]},
+        "authSecret": "ngc-api",
+        "storage": {"nimCache": {"name": "weights"}},
+        "replicas": 1,
+        "labels": {"team": "a"},
+        "env": [{"name": "NIM_SERVED_MODEL_NAME", "value": "llama"}, {"name": "NIM_LOG_LEVEL", "value": "DEBUG"}],
+        "expose": {"service": {"type": "ClusterIP", "port": 8000}},
+        "startupProbe": {"probe": probe},
+        "readinessProbe": {"probe": probe},
+        "livenessProbe": {"enabled": False},
+    }
+    return {"metadata": {"name": "chat", "namespace": NAMESPACE}, "spec": spec}
+
+
+def message_of(harness: Harness, resource: Resource, kind: str) -> str:
+    [said] = [one["message"] for one in status_of(harness, resource)["conditions"] if one["type"] == kind]
+    return str(said)
+
+
+def test_a_nim_is_cached_once_and_then_served_from_its_disk(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running_cluster(tmp_path, nodes=[NIM_NODE], images=default_images()) as harness:
+            caches, services = install_nim(harness, {"NGC_API_KEY": "nvapi-sandbox"})
+            harness.cluster.create(services, nim_service(), manager="test")
+            await eventually(lambda: status_of(harness, services).get("state") == "Failed")
+            assert message_of(harness, services, "Failed") == "NIMCache weights not found"
+            harness.cluster.create(caches, nim_cache(), manager="test")
+            await eventually(lambda: status_of(harness, caches, "weights").get("state") == "Ready", 30)
+            status = status_of(harness, caches, "weights")
+            assert (status["pvc"], status["profiles"]) == ("weights-pvc", [])
+            assert conditions({"status": status})["NIM_CACHE_JOB_COMPLETED"] == ("True", "JobCompleted")
+            job = harness.one(JOBS, "weights-job")["spec"]["template"]["spec"]
+            assert job["containers"][0]["command"] == ["download-to-cache"]
+            assert (job["imagePullSecrets"], job["nodeSelector"]) == ([{"name": "ngc-secret"}], GPU_NODES)
+
+            await eventually(lambda: status_of(harness, services).get("state") == "Ready", 30)
+            service = harness.one(services, "chat")
+            assert conditions(service) == {"Ready": ("True", "Ready"), "Failed": ("False", "Ready")}
+            assert service["metadata"]["finalizers"] == ["finalizer.nimservice.apps.nvidia.com"]
+            front = harness.one(SERVICES, "chat")
+            ports = [(one["name"], one["port"], one["targetPort"]) for one in front["spec"]["ports"]]
+            assert (ports, front["spec"]["selector"]) == ([("api", 8000, "api")], {"app": "chat"})
+            address = f"{front['spec']['clusterIP']}:8000"
+            assert service["status"]["model"] == {
+                "name": "llama",
+                "clusterEndpoint": address,
+                "externalEndpoint": "",
+            }
+            template = harness.one(DEPLOYMENTS, "chat")["spec"]["template"]
+            assert {"app": "chat", "team": "a"}.items() <= template["metadata"]["labels"].items()
+            assert template["spec"]["imagePullSecrets"] == [{"name": "ngc-secret"}]
+            [made] = template["spec"]["containers"]
+            assert (made["name"], made["image"]) == ("chat-ctr", f"{NIM_IMAGE}:1")
+            assert "livenessProbe" not in made
+            env = {one["name"]: one.get("value", one.get("valueFrom")) for one in made["env"]}
+            assert env["NGC_API_KEY"] == {"secretKeyRef": {"name": "ngc-api", "key": "NGC_API_KEY"}}
+            assert (env["NIM_CACHE_PATH"], env["NIM_LOG_LEVEL"]) == ("/model-store", "DEBUG")
+
+            assert len(list((tmp_path / "nodes" / "disks").glob("*/nim/profile/*"))) == 1, (
+                "the service fetched it again"
+            )
+
+            harness.change(services, "chat", lambda obj: obj["spec"].update(replicas=0))
+            await eventually(lambda: status_of(harness, services)["state"] == "NotReady")
+            assert message_of(harness, services, "Ready") == 'deployment "chat" is scaled down'
+            for kind, name in ((services, "chat"), (caches, "weights")):
+                harness.cluster.delete(kind, NAMESPACE, name)
+            harness.cluster.delete(PVCS, NAMESPACE, "weights-pvc")
+            gone = (services, caches, PVS)
+            await eventually(lambda: not any(harness.cluster.list(kind) for kind in gone))
+
+    asyncio.run(main())
+
+
+def test_a_nim_without_its_key_fails_its_cache_and_its_service(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running_cluster(tmp_path, nodes=[NIM_NODE], images=default_images()) as harness:
+            caches, services = install_nim(harness, {"OTHER": "value"})
+            harness.cluster.create(caches, nim_cache(), manager="test")
+            harness.cluster.create(services, nim_service(), manager="test")
+            await eventually(lambda: status_of(harness, services).get("state") == "Failed", 30)
+            status = status_of(harness, caches, "weights")
+            assert status["state"] == "Failed"
+            assert conditions({"status": status})["NIM_CACHE_JOB_COMPLETED"] == ("False", "JobFailed")
+            assert conditions(harness.one(services, "chat"))["Failed"] == ("True", "NIMCacheFailed")
+            assert not harness.cluster.list(DEPLOYMENTS, NAMESPACE)
 
     asyncio.run(main())
 

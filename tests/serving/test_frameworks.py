@@ -479,6 +479,10 @@ def test_the_nim_operator_gets_a_cache_and_a_service(make_staged: Make) -> None:
     assert {"name": "NIM_SERVED_MODEL_NAME", "value": "meta/llama-3.2-1b-instruct"} in service["spec"]["env"]
     startup = service["spec"]["startupProbe"]["probe"]
     assert startup["periodSeconds"] * startup["failureThreshold"] >= 30 * 60
+    # The operator names its pods' port itself; a Service that asked for another name would have no endpoints.
+    front = render_endpoint(resolve(get_preset("llama-32-1b-instruct-nim-operator")), release)["spec"]
+    assert [(port["port"], port["targetPort"]) for port in front["ports"]] == [(8000, "api")]
+    assert front["selector"].items() <= service["spec"]["labels"].items()
 
 
 def test_releases_share_the_operators_cache_only_where_many_nodes_can_mount_it(make_staged: Make) -> None:

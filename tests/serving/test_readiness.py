@@ -101,3 +101,29 @@ def test_zero_replicas_are_ready_when_none_is_left() -> None:
     assert judge(zero, []).ready
     zero["status"] |= {"replicas": 1, "updatedReplicas": 1}
     assert not judge(zero, []).ready
+
+
+@pytest.mark.parametrize(
+    ("state", "conditions", "pods", "ready", "message"),
+    [
+        (None, [], [], False, "the NIM operator says nothing yet"),
+        ("NotReady", [("Ready", "False", "NIMCache a not ready\n")], [], False, "says NotReady: NIMCache a not ready"),
+        ("Failed", [("Failed", "True", "NIMCache a not found")], [], False, "says Failed: NIMCache a not found"),
+        ("Ready", [("Ready", "True", "rolled out")], [True], True, "ready: 1 of 1"),
+        # Its status names no generation: this one is of the time before the release was scaled to zero.
+        ("Ready", [("Ready", "True", "rolled out")], [], False, "says Ready: rolled out"),
+        ("Ready", [("Ready", "True", "rolled out")], [False], False, ""),
+    ],
+)
+def test_a_nim_service_is_ready_when_its_operator_and_its_pods_say_so(
+    state: str | None, conditions: list[tuple[str, str, str]], pods: list[bool], ready: bool, message: str
+) -> None:
+    told = [{"type": kind, "status": status, "reason": "Why", "message": text} for kind, status, text in conditions]
+    status = {"state": state, "conditions": told} if state else {}
+    workload = {"kind": "NIMService", "metadata": {"name": "a", "generation": 2}, "spec": {"replicas": 1}}
+    found = [
+        {"metadata": {"name": "a-1"}, "status": {"conditions": [{"type": "Ready", "status": str(one)}]}} for one in pods
+    ]
+    readiness = judge({**workload, "status": status}, found)
+    assert readiness.ready is ready
+    assert message in readiness.message

@@ -7,6 +7,7 @@ from sandbox.kubernetes.cluster import Cluster
 from sandbox.kubernetes.controllers.meta import MANAGER, Obj, is_terminating
 from sandbox.kubernetes.controllers.recorder import Recorder
 from sandbox.kubernetes.controllers.workqueue import Key, own_key, run_controller
+from sandbox.kubernetes.disks import PROVISIONER, is_disk
 from sandbox.kubernetes.quantities import parse
 from sandbox.kubernetes.resources import PVCS, PVS, STORAGECLASSES
 
@@ -15,7 +16,7 @@ DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
 
 class Volumes:
-    """Binds claims to existing volumes. Nothing is provisioned: the sandbox has no storage of that kind."""
+    """Binds claims to existing volumes, and to new disks where their class has these for its provisioner."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -36,7 +37,7 @@ class Volumes:
             return None
         if is_terminating(claim) or claim.get("status", {}).get("phase") == "Bound":
             return None
-        volume = self._find(claim)
+        volume = self._find(claim) or self._provision(claim)
         if volume is not None:
             self._bind(claim, volume)
             return None
@@ -58,6 +59,27 @@ class Volumes:
         """The smallest free volume that fits, or the one that the claim or the volume names."""
         fitting = [volume for volume in self._cluster.list(PVS) if fits(claim, volume, self._class_of(claim))]
         return min(fitting, key=lambda one: parse(one["spec"]["capacity"]["storage"]), default=None)
+
+    def _provision(self, claim: Obj) -> Obj | None:
+        """A new disk, where the claim's class has them."""
+        name, meta = self._class_of(claim), claim["metadata"]
+        found = self._cluster.get(STORAGECLASSES, "", name) if name else None
+        if found is None or found["provisioner"] != PROVISIONER:
+            return None
+        disk = f"pvc-{meta['uid']}"
+        volume = {
+            "metadata": {"name": disk, "annotations": {"pv.kubernetes.io/provisioned-by": PROVISIONER}},
+            "spec": {
+                "accessModes": claim["spec"]["accessModes"],
+                "capacity": {"storage": claim["spec"]["resources"]["requests"]["storage"]},
+                "storageClassName": name,
+                "persistentVolumeReclaimPolicy": found.get("reclaimPolicy", "Delete"),
+                "csi": {"driver": PROVISIONER, "volumeHandle": disk},
+            },
+        }
+        created = self._cluster.create(PVS, volume, manager=MANAGER)
+        self._recorder.normal(claim, "ProvisioningSucceeded", f"Successfully provisioned volume {disk}")
+        return created
 
     def _bind(self, claim: Obj, volume: Obj) -> None:
         meta, name = claim["metadata"], volume["metadata"]["name"]
@@ -100,16 +122,21 @@ class Volumes:
             text = f'storageclass.storage.k8s.io "{name}" not found'
             self._recorder.warning(claim, "ProvisioningFailed", text)
         else:
-            text = "the sandbox provisions no volumes: create a PersistentVolume, or use an emptyDir"
+            text = (
+                f"the sandbox provisions no volumes but {PROVISIONER}'s: create a PersistentVolume, or use an emptyDir"
+            )
             self._recorder.warning(claim, "ProvisioningFailed", text)
 
     def _release(self, key: Key) -> None:
-        """The claim is gone: its volume keeps its data, and nobody else gets it."""
+        """The claim is gone: its volume keeps its data, and nobody else gets it; a disk that is not to stay goes."""
         for volume in self._cluster.list(PVS):
             reference = volume["spec"].get("claimRef") or {}
             bound = volume.get("status", {}).get("phase") == "Bound"
-            if bound and (reference.get("namespace"), reference.get("name")) == key:
-                self._set_phase(volume["metadata"]["name"], "Released")
+            if not bound or (reference.get("namespace"), reference.get("name")) != key:
+                continue
+            self._set_phase(volume["metadata"]["name"], "Released")
+            if is_disk(volume) and volume["spec"].get("persistentVolumeReclaimPolicy") == "Delete":
+                self._cluster.delete(PVS, "", volume["metadata"]["name"])
 
 
 def fits(claim: Obj, volume: Obj, storage_class: str) -> bool:

@@ -7,6 +7,7 @@ import time
 
 from sandbox.kubernetes.controllers.meta import Obj, is_terminating, timestamp
 from sandbox.kubernetes.controllers.pods import is_finished
+from sandbox.kubernetes.disks import attach, is_disk
 from sandbox.kubernetes.errors import ApiError
 from sandbox.kubernetes.node.container import ContainerRunner
 from sandbox.kubernetes.node.context import MANAGER, NodeContext, PodContext
@@ -141,7 +142,9 @@ class PodAgent(PodContext):
         folder = self.directory / "volumes" / volume["name"]
         try:
             persistent = set_up(volume, folder, self.facts, self.node.sources)
-            if persistent is not None:
+            if persistent is not None and is_disk(persistent):
+                attach(persistent, folder, self.node.directory.parent / "disks")
+            elif persistent is not None:
                 await asyncio.to_thread(mount_bucket, persistent, folder, self.facts.node_env)
         except VolumeError as error:
             self.warn("FailedMount", str(error))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sandbox.kubernetes.controllers.meta import Obj
+from sandbox.kubernetes.disks import is_disk
 from sandbox.kubernetes.node.environment import PodFacts, Sources, field_value, object_data, resource_value
 from sandbox.kubernetes.node.mounts import Mounts
 
@@ -29,7 +30,7 @@ def set_up(volume: Obj, folder: Path, facts: PodFacts, sources: VolumeSources) -
     """Fill one volume's folder.
 
     Returns:
-        The PersistentVolume that a CSI driver of the node must fill it from, or None.
+        The PersistentVolume that a CSI driver of the node must fill it from or put in its place, or None.
 
     Raises:
         VolumeError: what it refers to is missing, or the sandbox has no such kind of volume.
@@ -124,7 +125,7 @@ def _persistent(claim: str, facts: PodFacts, sources: VolumeSources) -> Obj:
     if volume is None:
         raise VolumeError(f'persistentvolumeclaim "{claim}" not found')
     driver = (volume["spec"].get("csi") or {}).get("driver")
-    if driver in facts.csi_drivers:
+    if driver in facts.csi_drivers or is_disk(volume):
         return volume
     if driver:
         raise VolumeError(
