@@ -32,7 +32,7 @@ def find(snapshot: Snapshot) -> Iterator[Diagnosis]:
                 yield from _silent(snapshot, workload, kind, operator, deployment)
     for service in snapshot.kind("rayservices"):
         yield from _ray(snapshot, service)
-    for plural in ("nimservices", "nimcaches"):
+    for plural in ("nimcaches", "nimservices"):  # a cache is why its service fails
         for workload in snapshot.kind(plural):
             yield from _nim(snapshot, workload, _OPERATORS[plural][0])
 
@@ -153,15 +153,27 @@ def _cluster(snapshot: Snapshot, where: str, owner: Object, status: Mapping[str,
 
 
 def _nim(snapshot: Snapshot, workload: Object, kind: str) -> Iterator[Diagnosis]:
+    """What a NIMService or NIMCache says of itself.
+
+    A cache counts as failed from the first pod of its Job that failed, and the Job starts five more; a service is
+    failed while its cache is not there or failed, and no longer. Both may heal.
+    """
     status = workload.get("status") or {}
-    failed = condition(workload, "Failed")
-    ready = condition(workload, "Ready")
-    if str(status.get("state")) != "Failed" and failed.get("status") != "True":
+    failed, stopped = condition(workload, "Failed"), condition(workload, "NIM_CACHE_RECONCILE_FAILED")
+    is_failed = str(status.get("state")) == "Failed" or failed.get("status") == "True"
+    if not is_failed and stopped.get("status") != "True":
         return
-    message = str(failed.get("message") or ready.get("message") or status.get("state"))
+    told = (failed, stopped, condition(workload, "NIM_CACHE_JOB_COMPLETED"), condition(workload, "Ready"))
+    message = next((str(one["message"]) for one in told if one.get("message")), str(status.get("state")))
     reading = signatures.read(message)
     name, namespace = name_of(workload), snapshot.namespace(workload)
     cause = f"{kind} {name} failed: {reading.cause if reading else one_line(message, 200)}"
-    fixes = reading.fixes if reading else (f"See kubectl describe {kind.lower()} -n {namespace} {name}",)
     evidence = (Evidence(f"{kind} {namespace}/{name} Failed", one_line(message)),)
-    yield Diagnosis(Category.NIM, reading.signature.reason if reading else "failed", cause, evidence, fixes)
+    if reading:
+        yield Diagnosis(Category.NIM, reading.signature.reason, cause, evidence, reading.fixes)
+        return
+    fixes = [f"See kubectl describe {kind.lower()} -n {namespace} {name}"]
+    if kind == "NIMCache":
+        fixes.insert(0, f"Read what its Job says: kubectl logs -n {namespace} job/{name}-job")
+    heals = kind == "NIMCache" or str(failed.get("reason")).startswith("NIMCache")
+    yield Diagnosis(Category.NIM, "failed", cause, evidence, tuple(fixes), final=not heals)

@@ -572,6 +572,29 @@ def test_a_nim_that_failed() -> None:
     assert said(judged(nimcaches=[cache])) == ("nim", "key", True)
 
 
+def nim(kind: str, state: str, **condition: str) -> dict[str, Any]:
+    return {"metadata": {"name": kind, "namespace": "ns"}, "status": {"state": state, "conditions": [condition]}}
+
+
+def test_a_nim_whose_cache_failed_once_may_heal() -> None:
+    """Its Job starts more pods, and the operator says of the service no more than that its cache failed."""
+    text = "The Job to cache NIM has failed"
+    cache = nim("cache", "Failed", type="NIM_CACHE_JOB_COMPLETED", status="False", reason="JobFailed", message=text)
+    service = nim("service", "Failed", type="Failed", status="True", reason="NIMCacheFailed", message="")
+    found = judged(nimcaches=[cache], nimservices=[service])
+    assert said(found) == ("nim", "failed", False)
+    assert found is not None
+    assert found.cause == f"NIMCache cache failed: {text}"
+    assert found.fixes[0] == "Read what its Job says: kubectl logs -n ns job/cache-job"
+    unmatched = {"type": "NIM_CACHE_RECONCILE_FAILED", "status": "True", "message": "no profile matches"}
+    found = judged(nimcaches=[nim("cache", "NotReady", **unmatched)])
+    assert said(found)[2] is False
+    assert found is not None
+    assert "no profile matches" in found.cause
+    refused = nim("service", "Failed", type="Failed", status="True", reason="DeploymentFailed", message="no quota left")
+    assert said(judged(nimservices=[refused])) == ("nim", "failed", True)
+
+
 # --- jobs, requests
 
 
