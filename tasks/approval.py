@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Sequence
 from itertools import count
 from typing import Any
+from uuid import UUID
 
 from prefect import get_run_logger, runtime, task
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.blocks.core import Block
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.deployments import arun_deployment
 from prefect.exceptions import ObjectNotFound
@@ -165,14 +166,24 @@ async def _question(record: EndpointRecord, newest: PinnedModel, hub: HuggingFac
     changed, planned, card = await asyncio.to_thread(read)
     link = ""
     if card:
-        artifact = await acreate_markdown_artifact(
-            markdown=f"# Model card of {newest.repo_id}\n\n````diff\n{card}````",
-            key=f"model-card-{record.spec.name}",
-            description=f"{old.commit[:12]} → {newest.commit[:12]}",
-        )
+        artifact = await _shown_card(record, newest, card)
         # Prefect's url_for knows no artifacts.
         link = f"{ui.rstrip('/')}/artifacts/artifact/{artifact}" if (ui := PREFECT_UI_URL.value()) else ""
     return question_markdown(record, newest, changed, planned, hub=hub.access().endpoint, card=link)
+
+
+async def _shown_card(record: EndpointRecord, newest: PinnedModel, card: str) -> UUID:
+    """The artifact with the model cards' difference; a run that goes on, and so is here again, has made it before."""
+    key, commits = f"model-card-{record.spec.name}", f"{record.serving.model.commit[:12]} → {newest.commit[:12]}"
+    run = UUID(str(runtime.flow_run.id))
+    mine = ArtifactFilter(key=ArtifactFilterKey(any_=[key]), flow_run_id=ArtifactFilterFlowRunId(any_=[run]))
+    async with get_client() as client:
+        for made in await client.read_artifacts(artifact_filter=mine):
+            if made.description == commits:
+                return made.id
+    return await acreate_markdown_artifact(
+        markdown=f"# Model card of {newest.repo_id}\n\n````diff\n{card}````", key=key, description=commits
+    )
 
 
 def question_markdown(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
 from prefect.flow_runs import aresume_flow_run
 
@@ -123,6 +123,13 @@ async def question(run: FlowRun) -> tuple[str, dict[str, Any]]:
     return json.loads(text), json.loads(schema)["properties"]
 
 
+async def cards_shown(run: FlowRun) -> int:
+    """How many artifacts a run made of how the model's card differs."""
+    mine = ArtifactFilter.model_validate({"flow_run_id": {"any_": [run.id]}, "key": {"any_": ["model-card-ask"]}})
+    async with get_client() as client:
+        return len(await client.read_artifacts(artifact_filter=mine))
+
+
 @contextmanager
 def asked(place: World, commit: str) -> Iterator[FlowRun]:
     """The run that asks about a commit, once it waits; one refresh more starts no other."""
@@ -190,6 +197,7 @@ def test_a_person_is_asked_before_anything_is_changed(place: World, prefect: Pre
             answer = {"approve": False, "by": "Ada", "note": "not before the fair"}
             asyncio.run(aresume_flow_run(run.id, run_input=answer))
             wait_for(run.id, "Rejected")
+            assert asyncio.run(cards_shown(run)) == 1
         turned_down = record_of(place, "ask")
         assert turned_down.current == first.current
         assert turned_down.rejected is not None
@@ -207,6 +215,7 @@ def test_a_person_is_asked_before_anything_is_changed(place: World, prefect: Pre
             assert overtaken.state_name == "Cancelled"
             asyncio.run(aresume_flow_run(run.id, run_input={"approve": True, "by": "Ada"}))
             wait_for(run.id, "Completed")
+            assert asyncio.run(cards_shown(run)) == 1
     moved = record_of(place, "ask")
     assert moved.serving.model.commit == fourth
     assert moved.approved is not None
