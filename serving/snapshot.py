@@ -151,6 +151,12 @@ def event_time(event: Object) -> str:
     )
 
 
+def first_time(event: Object) -> str:
+    """Returns when an event happened first, as text; empty if it does not say."""
+    created = (event.get("metadata") or {}).get("creationTimestamp")
+    return str(event.get("firstTimestamp") or event.get("eventTime") or created or "")
+
+
 def name_of(thing: Object) -> str:
     """Returns an object's name."""
     return str((thing.get("metadata") or {}).get("name", ""))

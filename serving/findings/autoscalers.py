@@ -6,12 +6,22 @@ from dataclasses import dataclass, replace
 
 from serving.diagnosis import Category, Diagnosis, Evidence
 from serving.findings.wording import one_line, pod_name
-from serving.snapshot import Object, Snapshot, event_time, involved, name_of, source_of
+from serving.snapshot import Object, Snapshot, event_time, involved, name_of, parse_time, source_of
 
-_HELP_COMES = ("TriggeredScaleUp", "Nominated", "NominatedPod")
+_SCALED_UP = "TriggeredScaleUp"
+_HELP_COMES = (_SCALED_UP, "Nominated", "NominatedPod")
 _REFUSED = "NotTriggerScaleUp"
 _NODE_CLAIM = "NodeClaim"
 _EC2_LIMIT = re.compile(r"VcpuLimitExceeded|MaxSpotInstanceCountExceeded|InstanceLimitExceeded|vCPU (?:limit|capacity)")
+_NO_OFFERING = re.compile(
+    r"no instance type (?:which met the scheduling requirements and had enough resources,? )?ha[sd] (?:a|the) required "
+    r"offering"
+)
+"""Karpenter's words for instance types that would do and are to be had in no zone now: a shortage is one of these."""
+
+PROVISION_SECONDS = 900
+"""How long the cluster autoscaler waits for a node that it asked for (its max-node-provision-time)."""
+
 _TRIES_AGAIN = re.compile(r"in backoff after failed scale-up|nodepool.*not ready|no nodepools found|NodePool.*NotReady")
 
 
@@ -88,6 +98,21 @@ def heard(snapshot: Snapshot, pod: Object, found: Diagnosis) -> Diagnosis:
         return replace(
             found, reason="scale-up-failed", cause=cause, evidence=evidences, fixes=(fix, *found.fixes), final=False
         )
+    if _NO_OFFERING.search(message):
+        return replace(
+            found,
+            reason="no-ec2-capacity",
+            cause=f"{found.cause} EC2 has no such capacity now where it may start: {one_line(message, 250)}",
+            evidence=(evidence, *found.evidence),
+            fixes=(
+                "Wait: Karpenter asks again. Allow more instance types, zones or capacity types (spot, on-demand).",
+                *found.fixes,
+            ),
+            final=False,
+        )
+    if comes := _on_its_way(snapshot, pod, last):
+        cause = f"{found.cause} A node was asked for, and may still come: {one_line(comes, 250)}"
+        return replace(found, cause=cause, evidence=(evidence, *found.evidence), final=False, help_comes=True)
     return replace(
         found,
         reason="autoscaler-refused",
@@ -110,6 +135,16 @@ def _last_word(snapshot: Snapshot, pod: Object) -> Object | None:
     said = [event for event in snapshot.events_of("Pod", name_of(pod)) if _speaks(event)]
     words = sorted((*said, *_launches(snapshot, said)), key=event_time)
     return words[-1] if words else None
+
+
+def _on_its_way(snapshot: Snapshot, pod: Object, refusal: Object) -> str:
+    """What was said of a node that was asked for lately: before its devices show, the autoscaler takes it for full."""
+    refused = parse_time(event_time(refusal))
+    for event in reversed(snapshot.events_of("Pod", name_of(pod))):
+        asked = parse_time(event_time(event))
+        if event.get("reason") == _SCALED_UP and asked and refused:
+            return str(event.get("message")) if (refused - asked).total_seconds() < PROVISION_SECONDS else ""
+    return ""
 
 
 def _speaks(event: Object) -> bool:

@@ -4,9 +4,13 @@ import re
 from collections.abc import Iterator
 
 from serving.diagnosis import Category, Diagnosis, Evidence
+from serving.findings.volumes import MADE_BY_KUBERNETES
 from serving.findings.wording import one_line
 from serving.quantities import parse
 from serving.snapshot import Object, Snapshot, condition, name_of
+
+_PASSES = re.compile(r"not yet|try again|retry|time(?:d )?out|unavailable|leader changed", re.IGNORECASE)
+"""What an API server says that is not ready itself."""
 
 
 def find(snapshot: Snapshot) -> Iterator[Diagnosis]:
@@ -44,28 +48,8 @@ def judge_refusal(kind: str, owner: Object, namespace: str, message: str) -> Dia
         message: What the API server said.
     """
     evidence = (Evidence(f"{kind} {namespace}/{name_of(owner)} FailedCreate", one_line(message)),)
-    if match := re.search(r"exceeded quota: ([^,\s]+)(?:, (.*))?", message):
-        quota, detail = match[1], one_line(match[2] or "")
-        too_much = _above(detail)
-        return Diagnosis(
-            Category.QUOTA,
-            "resource-quota",
-            f"ResourceQuota {quota} in namespace {namespace} leaves no room for the pod: {detail}.",
-            evidence,
-            (
-                f"Ask for less (resources.accelerators, cpu, memory), or raise ResourceQuota {namespace}/{quota}.",
-                f"See what uses it up: kubectl describe resourcequota -n {namespace} {quota}",
-            ),
-            final=too_much,
-        )
-    if match := re.search(r"failed quota: ([^:\s]+): must specify ([^\s]+)", message):
-        return Diagnosis(
-            Category.QUOTA,
-            "quota-needs-resources",
-            f"ResourceQuota {match[1]} in namespace {namespace} wants every pod to say its {match[2]}.",
-            evidence,
-            (f"Set {match[2]} in the endpoint's resources.",),
-        )
+    if of_quota := _quota(namespace, message, evidence):
+        return of_quota
     if match := re.search(r"service ?account \"?([^\s\"]+)\"? (?:was )?not found", message) or re.search(
         r"serviceaccount \"([^\"]+)\" not found", message
     ):
@@ -80,6 +64,7 @@ def judge_refusal(kind: str, owner: Object, namespace: str, message: str) -> Dia
                 "(Pod Identity association or IRSA annotation).",
                 "Or set service_account to one that exists.",
             ),
+            final=account not in MADE_BY_KUBERNETES,
         )
     if "violates PodSecurity" in message:
         return Diagnosis(
@@ -162,8 +147,58 @@ def judge_refusal(kind: str, owner: Object, namespace: str, message: str) -> Dia
         f"The API server refuses the pods of {kind} {name_of(owner)}: {one_line(message, 250)}.",
         evidence,
         (f"Correct what the message names in the pod template of {kind} {namespace}/{name_of(owner)}.",),
-        final=bool(re.search(r"is forbidden|is invalid|Invalid value|denied|not found", message)),
+        final=bool(re.search(r"is forbidden|is invalid|Invalid value|denied|not found", message))
+        and not _PASSES.search(message),
     )
+
+
+def _quota(namespace: str, message: str, evidence: tuple[Evidence, ...]) -> Diagnosis | None:
+    if match := re.search(r"exceeded quota: ([^,\s]+)(?:, (.*))?", message):
+        quota, detail = match[1], one_line(match[2] or "")
+        too_much = _above(detail)
+        return Diagnosis(
+            Category.QUOTA,
+            "resource-quota",
+            f"ResourceQuota {quota} in namespace {namespace} leaves no room for the pod: {detail}.",
+            evidence,
+            (
+                f"Ask for less (resources.accelerators, cpu, memory), or raise ResourceQuota {namespace}/{quota}.",
+                f"See what uses it up: kubectl describe resourcequota -n {namespace} {quota}",
+            ),
+            final=too_much,
+        )
+    if match := re.search(r"failed quota: ([^:\s]+): must specify ([^\s]+)", message):
+        return Diagnosis(
+            Category.QUOTA,
+            "quota-needs-resources",
+            f"ResourceQuota {match[1]} in namespace {namespace} wants every pod to say its {match[2]}.",
+            evidence,
+            (f"Set {match[2]} in the endpoint's resources.",),
+        )
+    if match := re.search(r"status unknown for quota: ([^,\s]+)", message):
+        return Diagnosis(
+            Category.QUOTA,
+            "quota-unknown",
+            f"ResourceQuota {match[1]} in namespace {namespace} has not been counted yet, and lets no pod pass.",
+            evidence,
+            (
+                f"Wait: it is counted within seconds. If not, see whether it counts a kind that does not exist: "
+                f"kubectl get resourcequota -n {namespace} {match[1]} -o yaml",
+            ),
+            final=False,
+        )
+    if match := re.search(r"insufficient quota to match these scopes: \[?(.*?)\]?$", message):
+        return Diagnosis(
+            Category.QUOTA,
+            "resource-quota",
+            f"No ResourceQuota in namespace {namespace} allows pods of this scope: {one_line(match[1], 150)}.",
+            evidence,
+            (
+                f"Make a ResourceQuota in namespace {namespace} with this scope, or use another priority class "
+                "(pod.priority_class).",
+            ),
+        )
+    return None
 
 
 def _above(detail: str) -> bool:

@@ -20,7 +20,7 @@ DEVICES: tuple[Signature, ...] = (
         "compute-capability",
         r"no kernel image is available|compute capability|Bfloat16 is only supported on GPUs|"
         r"only supports? \w+ GPUs or newer|is not defined for option 'gpu-name'|"
-        r"sm_\d+\w* is not (?:compatible|supported)",
+        r"sm_\d+\w* is not (?:compatible|supported)|out of resource: shared memory",
         "The GPU is too old for what the engine or the model asks (compute capability).",
         "Use a newer GPU (instance_type), or dtype=float16, or another quantization.",
     ),
@@ -75,7 +75,8 @@ DEVICES: tuple[Signature, ...] = (
         r"No (?:CUDA|HIP) GPUs are available|Found no NVIDIA driver|no CUDA-capable device|CUDA unknown error|"
         r"Failed to infer device type|Device string must not be empty|not compiled with CUDA enabled|"
         r"libcuda\.so\.1: cannot open|nvidia-container-cli: (?!requirement)|nvidia-container-runtime|"
-        r"nvml error|driver not loaded|no CDI devices match|unresolvable CDI devices|could not select device driver",
+        r"nvml error|NVMLError_\w+|Failed to initialize NVML|driver not loaded|"
+        r"no CDI devices match|unresolvable CDI devices|could not select device driver",
         "The engine finds no accelerator in its container.",
         "Use an image for this accelerator, and check the driver and the device plugin on the node.",
     ),
@@ -101,8 +102,8 @@ DEVICES: tuple[Signature, ...] = (
     signature(
         _ENGINE,
         "compile",
-        r"neuronx-cc.*(?:fail|error|non-zero exit)|Failed compilation with|Compilation (?:failed|error)|"
-        r"INTERNAL_ERROR.*NEFF|"
+        r"neuronx-cc.*(?:fail|error|non-zero exit|terminated abnormally)|Failed compilation with|"
+        r"Compilation (?:failed|error)|INTERNAL_ERROR.*NEFF|"
         r"deserializeCudaEngine: Error|RunNeuronCCImpl: error|\[NCC_\w+\]|NEFF[^\n]*(?:version|unsupported)|"
         r"compiled (?:artifacts|with neuronx-cc)[^\n]*(?:recompile|mismatch)",
         "The model could not be compiled for the accelerator, or was compiled by another version of the stack.",

@@ -37,7 +37,8 @@ MEMORY: tuple[Signature, ...] = (
         r"OutOfMemoryError|CUDA out of memory|CUDA error: out of memory|cudaErrorMemoryAllocation|NRT_RESOURCE|"
         r"Failed to allocate .*\bon (?:.*device|ND\d)|nrt_\w+ status=4\b|failed to allocate CUDA|"
         r"(?:cuda|HIP|NCCL)\w*\b[^\n]{0,60}out of memory|CU(?:BLAS|DNN)_STATUS_ALLOC_FAILED|"
-        r"CUDACachingAllocator|NVML_SUCCESS == r INTERNAL ASSERT",
+        r"CUDACachingAllocator|NVML_SUCCESS == r INTERNAL ASSERT|Failed to alloc\w* DEVICE|"
+        r"\bHBM\b[^\n]*exceed|exceeds?\b[^\n]{0,20}\bHBM\b",
         "The model does not fit the accelerator's memory.",
         "Spread it over more accelerators: resources.accelerators and tensor_parallel_size.",
         "Use a quantized model or larger accelerators; lower max_model_len, max_num_seqs or gpu_memory_utilization "
@@ -48,7 +49,8 @@ MEMORY: tuple[Signature, ...] = (
         Category.HOST_MEMORY,
         "shared-memory",
         r"(?:/dev/shm|shared memory).*(?:No space left|insufficient|not enough)|"
-        r"unable to (?:open|allocate|mmap) shared|\bBus error\b|\bSIGBUS\b|insufficient shared memory",
+        r"(?:unable|failed) to (?:open|allocate|mmap|initialize|increase)(?: the)? shared memory|"
+        r"\bBus error\b|\bSIGBUS\b|insufficient shared memory",
         "The pod's shared memory (/dev/shm) is too small.",
         "Raise shared_memory.",
     ),
@@ -79,7 +81,7 @@ ENGINE: tuple[Signature, ...] = (
         r"number of required GPUs exceeds|local rank is larger than the number of available|"
         r"(?:AssertionError|ValueError): \d+ is not divisible by \d+|too large tensor parallel size|"
         r"(?:set|reducing) tensor_parallel_size|"
-        r"Neuron Core\(s\) not available|invalid device ordinal",
+        r"Neuron ?Core\(s\) not available|NRT_LOAD_NOT_ENOUGH_NC|invalid device ordinal",
         "The tensor parallel size suits neither the model's attention heads nor the devices that are there.",
         "Set tensor_parallel_size to a divisor of the model's attention heads, not above resources.accelerators.",
     ),
@@ -89,7 +91,10 @@ ENGINE: tuple[Signature, ...] = (
         r"Model architectures? (\[.*?\]) (?:are|is) not supported|model type `([^`]+)` but Transformers does not "
         r"recognize this architecture|unknown model architecture: '([^']+)'|(\w+) has no vLLM implementation|"
         r"Tokenizer class (\w+) does not exist|no module or parameter named '[^']+' in (\w+)|"
-        r"Model architecture (\S+) is not supported",
+        r"Model architecture (\S+) is not supported|Model architectures? (\[.*?\]) failed to be inspected|"
+        r"model with architecture (\S+) is not supported|"
+        r"module '?(?:diffusers|transformers)[\w.]*'? has no attribute '?(\w+)|"
+        r"error loading model: (missing tensor \S+)",
         "This engine version does not know the model's architecture {0}.",
         "Use a newer image (image), or another model.",
     ),
@@ -114,7 +119,8 @@ ENGINE: tuple[Signature, ...] = (
         r"unrecognized arguments?: (.*)|error: argument (.*)|invalid choice: (.*)|error: invalid argument: (.*)|"
         r"unexpected keyword argument '([^']+)'|supplied (chat template \S+)|unexpected (argument '[^']+') found|"
         r"error: the following arguments are required: (.*)|error: invalid value ('[^']*' for '[^']+)|"
-        r"invalid ((?:tool call|reasoning) parser: .*)",
+        r"invalid ((?:tool call|reasoning) parser: .*)|(--[\w-]+ requires --[\w-]+)|"
+        r"error while handling argument \"?(-[\w-]+)",
         "The engine does not accept an argument: {0}.",
         "Correct the engine's parameters (engine, extra_args): this image's engine does not know or accept it.",
     ),
@@ -124,7 +130,7 @@ ENGINE: tuple[Signature, ...] = (
         r"Unknown quantization method:? (\S+)|quantization method (\S+) is not supported|"
         r"((?:MXFP4|NVFP4|FP8|W4A16|AWQ|GPTQ\w*)\b[^\n]*is not supported (?:on|for|by) [^\n]*)|"
         r"(Marlin does not support [^\n(]*)|(fp8\w+ not supported in this architecture)|"
-        r"(No \w+ (?:MoE )?backend supports the deployment[^\n]*)|"
+        r"(Quantization scheme is not supported for [^\n]*)|(No \w+ (?:MoE )?backend supports the deployment[^\n]*)|"
         r"(Quantization) method specified .*does not match|is not supported for (quantization method \S+)\.?",
         "The engine cannot use this quantization: {0}.",
         "Leave engine.quantization out (the checkpoint names its own), or use an image or a GPU that supports it.",
@@ -136,7 +142,7 @@ ENGINE: tuple[Signature, ...] = (
         r"validation errors? for (\w+\n[^\n]+\n[^\n\[]+)|(Unknown attention backend: \S+)|"
         r"(max_num_batched_tokens \(\d+\) is smaller than [^\n]*)|(max_tokens_per_mm_item [^\n]*)|"
         r"(LoRA rank \d+ is greater than max_lora_rank \d+)|"
-        r"(max_num_seqs \(\d+\) [^\n]*)",
+        r"(max_num_seqs \(\d+\) [^\n]*)|NotImplementedError: ([^\n]*not supported (?:for|by|with) [^\n.]*)",
         "The engine refuses its settings: {0}.",
         "Correct the engine's parameters (engine, extra_args) that the message names.",
     ),
@@ -150,13 +156,22 @@ ENGINE: tuple[Signature, ...] = (
     signature(
         Category.NETWORK,
         "port-in-use",
-        r"address already in use|EADDRINUSE",
+        r"(?:address|socket|port)\b[^\n]{0,40}already in use|EADDRINUSE|could(?:n't| not) bind\b[^\n]*(?:socket|port)",
         "The port that the engine should listen on is taken.",
         "Give the engine's port to no other container of the pod.",
     ),
 )
 
 STACKS: tuple[Signature, ...] = (
+    signature(
+        Category.RAY_CLUSTER,
+        "redis",
+        r"\bRedisError\b|redis\.exceptions\.\w+|\bNOAUTH\b|\bWRONGPASS\b|does not match persisted value",
+        "The Redis that is to keep Ray's state refuses the head, cannot be reached, or keeps another cluster's state.",
+        "Check ray.redis_address and the password in Secret ray.redis_secret; give each Ray cluster a Redis, or a "
+        "namespace in it, of its own.",
+        lasting=False,
+    ),
     signature(
         Category.RAY_CLUSTER,
         "version",
@@ -184,7 +199,7 @@ STACKS: tuple[Signature, ...] = (
     signature(
         Category.NIM,
         "profile",
-        r"Could not find a profile|no compatible profile|No runnable profile|0 compatible profile",
+        r"Could not (?:find|match) a profile|no compatible profile|No runnable profile|0 compatible profile",
         "The NIM has no profile for this GPU.",
         "Use a GPU that the model's NIM page lists (instance_type), or set NIM_MODEL_PROFILE.",
     ),
@@ -195,6 +210,16 @@ STACKS: tuple[Signature, ...] = (
         r"Failed to import (\S+: No module named \S+)",
         "The image lacks a Python module: {0}.",
         "Use an image that has it; for S3 streaming an image with vllm[runai], or weights=sync.",
+    ),
+    signature(
+        _ENGINE,
+        "missing-module",
+        r"Failed to find (C compiler)|fatal error: (\w[\w/.]*\.h): No such file|"
+        r"(?:Could not|cannot) find (nvcc|ninja|gcc)\b|"
+        r"(?:lib)?streamer due to: b?'?([^'\n]*(?:failed to load|not supported))|"
+        r"error while loading shared libraries: (\S+):",
+        "The image lacks what the engine builds or loads as it starts: {0}.",
+        "Use an image that has it, such as the engine's own; for S3 streaming one with vllm[runai], or weights=sync.",
     ),
     signature(
         Category.TRITON,
@@ -211,6 +236,7 @@ STACKS: tuple[Signature, ...] = (
         r"No such file or directory: '(/staged-model\S*)'|No supported config format found in (\S+)|"
         r"Cannot find any model weights|weights were not initialized from checkpoint: (.*)|"
         r"Can't load (?:the )?(?:tokenizer|configuration|model|image processor|feature extractor) (?:for|of) '([^']+)'|"
+        r"Should have a (`?model_type`? key in its config\.json)|"
         r"gguf.*(?:No such file|failed to open)|EntryNotFoundError|Entry Not Found for url: (\S+)",
         "The model's directory lacks a file that the engine needs: {0}.",
         "Stage the model again without leaving that file out.",
@@ -229,7 +255,8 @@ STACKS: tuple[Signature, ...] = (
         "permission",
         r"PermissionError: \[Errno 13\] Permission denied: '([^']+)'|"
         r"\[Errno 30\] Read-only file system(?:: '([^']+)')?|cannot create directory \W?(/[^'\u2019:]+)\W*: \w+|"
-        r"PermissionError at (/\S+)|(attempting to bind on address .*): permission denied",
+        r"PermissionError at (/\S+)|Permission denied \(os error 13\)|"
+        r"(attempting to bind on address .*): permission denied",
         "The container's user may not use {0}.",
         "Let the program write elsewhere (env HOME, HF_HOME), or run it as the user that its image is made for.",
     ),

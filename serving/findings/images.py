@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from serving.diagnosis import Category, Diagnosis, Evidence
-from serving.findings.wording import container_name, one_line
+from serving.findings.wording import container_name, one_line, pod_name
 from serving.snapshot import Container, Snapshot, being_deleted, containers, name_of
 
 _PULL = {
@@ -17,6 +17,10 @@ _PULL = {
     "RegistryUnavailable",
     "SignatureValidationFailed",
 }
+
+
+_OF_RIGHTS = ("auth", "not-found", "rate-limit")
+"""What a pull without credentials ends with."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,8 @@ class _Kind:
 _KINDS = (
     _Kind(
         "rate-limit",
-        r"toomanyrequests|too many requests|rate.?limit|\b429\b",
-        "the registry answers that there were too many requests",
+        r"toomanyrequests|too many requests|rate.?limit|\b429\b|pull QPS exceeded",
+        "the registry, or the node's own limit on pulls, finds that there were too many requests",
         "Pull with credentials, through a pull-through cache or from a registry of your own; it may pass by itself.",
         final=False,
     ),
@@ -47,13 +51,20 @@ _KINDS = (
     ),
     _Kind(
         "platform",
-        r"no match(ing)? (for platform|manifest)|exec format error",
+        r"no match(ing)? (for platform|manifest)|exec format error|no image found in (image index|manifest list)|"
+        r"no child with platform",
         "the image has no build for the node's processor architecture",
         "Use an image for this architecture, or nodes of the other one (kubernetes.io/arch).",
     ),
     _Kind(
+        "format",
+        r"media type .* (is )?(no longer|not) supported|unsupported (manifest|schema)|manifest schema",
+        "the node's container runtime does not know the format that it is stored in",
+        "Build or push it again as an OCI image, or use a newer image.",
+    ),
+    _Kind(
         "not-found",
-        r"not ?found|manifest unknown|does not exist|name unknown|repository .* not known",
+        r"not ?found|manifest unknown|does not exist|name unknown|repository .* not known|did not resolve to an alias",
         "the registry has no such image or tag",
         "Set image to one that exists.",
     ),
@@ -118,10 +129,27 @@ def _judged(snapshot: Snapshot, container: Container) -> Diagnosis:
         for text in texts:
             if re.search(kind.pattern, text.replace(image, ""), re.IGNORECASE):
                 found = (Evidence(where, one_line(f"{reason}: {text}")),)
-                return _diagnosis(kind.reason, kind.cause, kind.fix, image, found, final=kind.final)
+                judged = _diagnosis(kind.reason, kind.cause, kind.fix, image, found, final=kind.final)
+                return _without_secrets(snapshot, container, judged) if kind.reason in _OF_RIGHTS else judged
     return _diagnosis(
         "failed", "the pull fails", "See the message, and pull the image by hand.", image, evidence, final=False
     )
+
+
+def _without_secrets(snapshot: Snapshot, container: Container, found: Diagnosis) -> Diagnosis:
+    """Names the pull secrets that the pod asks for and the kubelet did not find: without them it pulls as nobody."""
+    for event in snapshot.events_of("Pod", name_of(container.pod)):
+        message = str(event.get("message") or "")
+        if event.get("reason") == "FailedToRetrieveImagePullSecret" and (match := re.search(r"\(([^)]+)\)", message)):
+            namespace = snapshot.namespace(container.pod)
+            fixes = [
+                f"Create the missing pull secret: kubectl create secret docker-registry -n {namespace} {name} "
+                "--docker-server=… --docker-username=… --docker-password=…"
+                for name in match[1].split(", ")
+            ]
+            evidence = Evidence(f"{pod_name(container.pod)} {event['reason']}", one_line(message))
+            return replace(found, evidence=(*found.evidence, evidence), fixes=(*fixes, *found.fixes))
+    return found
 
 
 def _diagnosis(

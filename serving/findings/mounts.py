@@ -27,9 +27,10 @@ def find(snapshot: Snapshot) -> Iterator[Diagnosis]:
         for container in containers(pod):
             reason = container.waiting.get("reason")
             if reason == "CreateContainerConfigError":
-                yield _config(container)
+                yield starting.settled(snapshot, container, _config(container))
             elif reason in _NOT_STARTED:
-                yield starting.judge(container, str(reason), str(container.waiting.get("message") or ""))
+                found = starting.judge(container, str(reason), str(container.waiting.get("message") or ""))
+                yield starting.settled(snapshot, container, found)
         if not _has_volumes(snapshot, pod):
             yield from _mount(snapshot, pod)
 
@@ -66,12 +67,14 @@ def _config(container: Container) -> Diagnosis:
             (_create(kind, match[2], namespace, container),),
         )
     if "non-root" in message or "runAsNonRoot" in message:
+        named = re.search(r"non-numeric user \((\S+?)\)", message)
+        does = f"runs as {named[1]}, which may be root for all that Kubernetes knows" if named else "does"
         return Diagnosis(
             Category.CONFIG,
             "non-root",
-            f"The pod must not run as root and image {container.spec.get('image')} does.",
+            f"The pod must not run as root and image {container.spec.get('image')} {does}.",
             evidence,
-            ("Set runAsUser to a user of the image, or use an image that runs as another user.",),
+            ("Set runAsUser to the number of a user of the image, or use an image that runs as another user.",),
         )
     return Diagnosis(
         Category.CONFIG,

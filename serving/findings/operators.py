@@ -16,6 +16,9 @@ OPERATOR_SECONDS = 60
 NOTICED_SECONDS = 15
 """Seconds without a status after which it is worth saying."""
 
+_NO_POD = re.compile(r"FailedToCreate(?:Head|Worker|)Pod|FailedCreate(?:Head|Worker|)Pod")
+"""KubeRay's event where a cluster's status does not have it."""
+
 _OPERATORS = {
     "rayservices": ("RayService", "KubeRay operator", "kuberay-operator"),
     "leaderworkersets": ("LeaderWorkerSet", "LeaderWorkerSet controller", "lws-controller-manager"),
@@ -145,11 +148,20 @@ def _cluster(snapshot: Snapshot, where: str, owner: Object, status: Mapping[str,
     if failure.get("status") == "True":
         message = str(failure.get("message") or failure.get("reason"))
         yield judge_refusal("RayCluster", owner, snapshot.namespace(owner), message)
+    elif not any(_belongs(pod, name_of(owner)) for pod in snapshot.pods):
+        for event in snapshot.events_of("RayCluster", name_of(owner))[-1:]:
+            if _NO_POD.fullmatch(str(event.get("reason"))):
+                yield judge_refusal("RayCluster", owner, snapshot.namespace(owner), str(event.get("message")))
     if status.get("state") == "failed" or status.get("state") == "suspended":
         said = one_line(str(status.get("reason") or status["state"]))
         cause = f"The Ray cluster is {status['state']}: {said}."
         fixes = ("Read the operator's log: kubectl logs -n kuberay-system deploy/kuberay-operator",)
         yield Diagnosis(Category.RAY_CLUSTER, str(status["state"]), cause, (Evidence(where, said),), fixes)
+
+
+def _belongs(pod: Object, cluster: str) -> bool:
+    """Whether a pod belongs to a Ray cluster."""
+    return str(((pod.get("metadata") or {}).get("labels") or {}).get("ray.io/cluster")) == cluster
 
 
 def _nim(snapshot: Snapshot, workload: Object, kind: str) -> Iterator[Diagnosis]:

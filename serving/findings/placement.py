@@ -66,6 +66,10 @@ def judge(snapshot: Snapshot, pod: Object, nodes: Sequence[Object], message: str
     if match := re.search(r"resourceclaim(?:template)? \"([^\"]+)\" not found", message):
         cause = f"{pod_name(pod)} refers to resource claim {match[1]}, which does not exist."
         return unschedulable("resource-claim", cause, [evidence], [f"Create resource claim {match[1]}."], final=True)
+    if "cannot allocate all claims" in message:
+        cause = f"No node has devices free that meet the resource claims of {pod_name(pod)}."
+        fixes = ["See what they ask for and who holds it: kubectl get resourceclaims,resourceslices -A"]
+        return unschedulable("resource-claim", cause, [evidence], [*fixes, f"Or {ADD_NODE}."], final=False)
     if not re.search(r"Insufficient|Too many pods", message):
         cause = f"{pod_name(pod)} finds no node: {one_line(message, 250)}"
         fixes = ["Do what the scheduler's sentence asks for (ports, claims, node name), or add a node."]

@@ -19,6 +19,10 @@ _SIGNALS = {
     143: "SIGTERM: something asked it to end",
 }
 _SIGNALLED = (0, 137, 143)
+_SIGNAL_MAX = 64
+_LOST_TRACK = ("ContainerStatusUnknown", "Unknown")
+"""What a kubelet writes of containers that ended while it or its node did not run."""
+
 
 CRASHES_UNTIL_FINAL = 3
 """Bad ends of a container after which an unknown crash counts as final; a known lasting cause needs one."""
@@ -57,6 +61,8 @@ def _judged(snapshot: Snapshot, container: Container) -> Diagnosis:
     facts = Evidence(where, one_line(f"exit code {code}, {reason} {ended.get('message') or ''}"))
     if reason == "OOMKilled":
         return _out_of_memory(container, facts)
+    if reason in _LOST_TRACK:
+        return _lost_track(container, facts)
     if reason in ("StartError", "ContainerCannotRun"):
         return starting.judge(container, str(reason), str(ended.get("message") or ""), facts=facts)
     if code in _SIGNALLED and (killed := ended_by_probe(snapshot, container, facts)):
@@ -81,7 +87,7 @@ def _judged(snapshot: Snapshot, container: Container) -> Diagnosis:
         return starting.no_such_command(container, code, facts, last)
     return Diagnosis(
         Category.CRASH,
-        f"signal-{code - 128}" if isinstance(code, int) and code > 128 else "exit",
+        f"signal-{code - 128}" if isinstance(code, int) and 128 < code <= 128 + _SIGNAL_MAX else "exit",
         _crash(container, code, log),
         (facts, Evidence(f"{container_name(container)} log", tail(log) or "(empty)")),
         (f"Read its last lines: {logs_command(container)}",),
@@ -132,6 +138,16 @@ def _out_of_memory(container: Container, facts: Evidence) -> Diagnosis:
         ),
         final=container.failures >= 2,
     )
+
+
+def _lost_track(container: Container, facts: Evidence) -> Diagnosis:
+    node = (container.pod.get("spec") or {}).get("nodeName")
+    cause = f"Node {node} or its container runtime was started again, and container {container.name} ended with it."
+    fixes = (
+        "It starts again by itself: wait for it.",
+        f"If it repeats, see why the node does not stay up: kubectl describe node {node}",
+    )
+    return Diagnosis(Category.NODE, "restarted", cause, (facts,), fixes, final=False)
 
 
 def _init(container: Container, facts: Evidence, log: str, reading: signatures.Reading | None) -> Diagnosis:

@@ -1,20 +1,30 @@
 """Containers that the node cannot create or start: their command, their mounts, their device, their memory."""
 
 import re
+from dataclasses import replace
 
 from serving.diagnosis import Category, Diagnosis, Evidence
 from serving.findings import signatures
 from serving.findings.wording import container_name, one_line
-from serving.snapshot import Container
+from serving.snapshot import Container, Snapshot, first_time, name_of, parse_time
 
 _PASSES = re.compile(
-    r"deadline exceeded|timed out|is reserved for|failed to sync|connection (?:refused|reset)|transport|"
-    r"unavailable|context canceled|not registered",
+    r"deadline exceeded|time(?:d )?out|is reserved for|failed to sync|connection (?:refused|reset)|transport|"
+    r"unavailable|context canceled|not registered|not yet|no relationship found|cannot find volume|"
+    r"no running task|already exists|too many open files|try again|retry",
     re.IGNORECASE,
 )
-_COMMAND = re.compile(r"exec: \"([^\"]+)\"|exec (\S+): ")
+"""What the node or its way to the API server is not ready for, and races in the container runtime."""
+
+_COMMAND = re.compile(r"exec: \"([^\"]+)\"|(?<!fork/)exec (\S+): ")
 _DEVICE_RUNTIME = re.compile(r"nvidia-(?:container|ctk)|neuron-ctk|oci-neuron-hook")
 """What the node runs to give a container its devices: not the container's own command."""
+
+_UNKNOWN = ("config", "create")
+"""Reasons of complaints that tell no known cause."""
+
+REPEATED_SECONDS = 30
+"""How long the kubelet, which tries again every ten seconds or so, repeats a complaint that does not pass."""
 
 _RUNTIME = re.compile(r"^.*(?:unable to start container process|OCI runtime create failed|failed to generate spec): ")
 
@@ -22,6 +32,20 @@ _RUNTIME = re.compile(r"^.*(?:unable to start container process|OCI runtime crea
 def passes(message: str) -> bool:
     """Whether the kubelet's complaint is one that ends by itself when it tries again."""
     return bool(_PASSES.search(message))
+
+
+def settled(snapshot: Snapshot, container: Container, found: Diagnosis) -> Diagnosis:
+    """Takes back that a complaint nobody knows is final, until the kubelet has repeated it for a while."""
+    if not found.final or found.reason not in _UNKNOWN:
+        return found
+    said = str(container.waiting.get("message") or "")
+    since = [
+        moment
+        for event in snapshot.events_of("Pod", name_of(container.pod))
+        if said[:80] in str(event.get("message")) and (moment := parse_time(first_time(event)))
+    ]
+    lasted = (snapshot.taken - min(since)).total_seconds() if since and snapshot.taken else snapshot.age(container.pod)
+    return found if lasted >= REPEATED_SECONDS or snapshot.taken is None else replace(found, final=False)
 
 
 def judge(container: Container, reason: str, message: str, *, facts: Evidence | None = None) -> Diagnosis:

@@ -7,6 +7,9 @@ from serving.findings import signatures
 from serving.findings.wording import one_line, pod_name
 from serving.snapshot import Object, containers, namespace_of
 
+MADE_BY_KUBERNETES = ("default", "kube-root-ca.crt")
+"""Service account and ConfigMap that each namespace gets, a moment after it was made."""
+
 UNKNOWN = "mount"
 """Reason of a complaint that names no cause."""
 
@@ -42,6 +45,7 @@ def _object_missing(pod: Object, volume: str, message: str, evidence: tuple[Evid
             f"Volume {volume} needs {kind} {name}, which does not exist in namespace {namespace}.",
             evidence,
             (f"Create {kind} {name} in namespace {namespace}.",),
+            final=name not in MADE_BY_KUBERNETES,
         )
     if match := re.search(r"references non-existent (?:config|secret) key: (\S+)", message):
         source = _source(pod, volume)
@@ -59,6 +63,7 @@ def _object_missing(pod: Object, volume: str, message: str, evidence: tuple[Evid
             f"Service account {match[1]} does not exist in namespace {namespace}.",
             evidence,
             (f"Create it: kubectl create serviceaccount -n {namespace} {match[1]}",),
+            final=match[1] not in MADE_BY_KUBERNETES,
         )
     return None
 

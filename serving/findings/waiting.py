@@ -52,6 +52,13 @@ def _sandbox(snapshot: Snapshot, pod: Object) -> Iterator[Diagnosis]:
     if re.search(r"assign an IP|no (available )?IP|insufficient.*(ip|address)", message, re.IGNORECASE):
         cause, fix = "the subnet of its node has no free IP address", "Free addresses, or add subnets for pods."
         reason = "no-address"
+    elif not re.search(r"network|cni", message, re.IGNORECASE):
+        said = one_line(message.removeprefix("Failed to create pod sandbox: "), 250)
+        text = f"{pod_name(pod)} cannot start: its node cannot make a place for it: {said}."
+        node = (pod.get("spec") or {}).get("nodeName")
+        fix = f"The kubelet tries again by itself. If it lasts, look at its container runtime, or replace node {node}."
+        yield Diagnosis(Category.START, "node-runtime", text, evidence, (fix,), final=False)
+        return
     else:
         cause, fix, reason = (
             "its network cannot be set up",

@@ -22,6 +22,7 @@ NGC: tuple[Signature, ...] = (
         "key",
         r"NGC_API_KEY.*(?:not set|invalid|missing)|\bngc\b.*(?:\b401\b|\b403\b|Authentication)|"
         r"(?:\b401\b|\b403\b|Authentication Error|Permission error).*(?:\bngc\b|nvcr\.io)|"
+        r"nim_hub\w*\.[^\n]*\b40[123]\b|"
         r"Permission error: The requested operation requires|operation requires an API key",
         "NGC refuses the key: it is missing, wrong, or its organisation may not use this model.",
         "Put a valid key into Secret ngc-api, key NGC_API_KEY, of an account that may use the NIM.",
@@ -65,7 +66,7 @@ HUB: tuple[Signature, ...] = (
     signature(
         _MODEL,
         "disabled",
-        r"DisabledRepoError|Access to this resource is disabled",
+        r"DisabledRepoError|Access to this resource is disabled|451 Client Error|Unavailable For Legal Reasons",
         "The Hub has disabled {repo}.",
         "Use another model, or ask its owner: the Hub gives this one to nobody.",
     ),
@@ -140,7 +141,8 @@ HUB: tuple[Signature, ...] = (
         r"LocalEntryNotFoundError|couldn't connect to 'https?://|check ?(?:out )?your (?:internet )?connection|"
         r"host='huggingface\.co'.*Max retries exceeded|Failed to resolve 'huggingface\.co'|"
         r"host='huggingface\.co'.*timed out|lookup (?:\S*\.)?(?:huggingface\.co|hf\.co)\b|"
-        r"CAS service error.*(?:dns error|connect|timed out)|error sending request for url \(https://\S*(?:hf\.co|huggingface)",
+        r"CAS (?:service|client) error.*(?:dns error|connect|timed out|request error|body)|"
+        r"error sending request for url \(https://\S*(?:hf\.co|huggingface)",
         "The container cannot reach the Hub.",
         "Serve from the staged model (weights=sync or stream) instead of the Hub.",
         "Check the pod's route, DNS and network policies to the Hub.",
@@ -193,7 +195,7 @@ S3: tuple[Signature, ...] = (
         r"Unable to locate credentials|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|"
         r"InvalidClientTokenId|CredentialRetrievalError|TokenRetrievalError|RequestTimeTooSkewed|"
         r"No signing credentials|InvalidToken\b|"
-        r"UnrecognizedClientException|TokenRefreshRequired",
+        r"UnrecognizedClientException|TokenRefreshRequired|config profile \(\S+\) could not be found",
         "The pod has no valid AWS credentials.",
         "Give {account} a role (Pod Identity association or IRSA), or name one that has it in service_account.",
         lasting=False,
@@ -201,7 +203,25 @@ S3: tuple[Signature, ...] = (
     signature(
         _STORE,
         "denied",
-        r"AccessDenied|is not authorized to perform: (s3:\w+)|\(403\) when calling the \w+|S3.*access denied|"
+        r"with an explicit deny in an? ([\w -]+? policy)",
+        "A {0} forbids the pod to read the model in {bucket}, whatever its role allows.",
+        "Change the {0} (the bucket's own, the VPC endpoint's, the organization's, or the role's): it denies {action} "
+        "on {resource} to {role}.",
+        lasting=False,
+    ),
+    signature(
+        _STORE,
+        "denied",
+        r"\(KMS\.\w+\) when calling|stored using a form of Server Side Encryption",
+        "S3 cannot decrypt the model in {bucket} for the pod: the KMS key is disabled, or not the role's to use.",
+        "Enable the bucket's KMS key, and grant kms:Decrypt on it to {role}: {resource}.",
+        lasting=False,
+    ),
+    signature(
+        _STORE,
+        "denied",
+        r"AccessDenied|AllAccessDisabled|is not authorized to perform: (s3:\w+)|"
+        r"\(403\) when calling the \w+|S3.*access denied|"
         r"Access Denied.*s3://|(?:Forbidden|Client error).*Access Denied|ListObjectsV2 failed.*(?:Forbidden|denied)",
         "S3 denies the pod access to the model in {bucket}.",
         "Grant {action} on {resource} to {role} (Pod Identity association or IRSA; s3:ListBucket on the bucket too).",
@@ -227,8 +247,9 @@ S3: tuple[Signature, ...] = (
     signature(
         _STORE,
         "rate-limit",
-        r"\(SlowDown\)|\(503\) when calling the \w+|ThrottlingException|reduce your request rate",
-        "S3 answers that there were too many requests.",
+        r"\((?:SlowDown|InternalError|ServiceUnavailable|RequestTimeout|50[03])\) when calling the \w+|"
+        r"ThrottlingException|reduce your request rate",
+        "S3 answers that there were too many requests, or that it has trouble of its own.",
         "Wait: S3 makes room by itself. Start fewer pods at a time, or use weights=stream.",
         lasting=False,
     ),
@@ -236,7 +257,9 @@ S3: tuple[Signature, ...] = (
         _STORE,
         "unreachable",
         r"Could not connect to the endpoint URL|EndpointConnectionError|ConnectTimeout(?:Error)?\b.*amazonaws|"
-        r"Read timeout on endpoint URL|Failed to connect to proxy URL|curlCode: (?:5|6|7|28|35|56)\b|"
+        r"Read timeout on endpoint URL|Failed to connect to proxy URL|"
+        r"Connection was closed before we received a valid response|s3://[^\n]*IncompleteRead|"
+        r"curlCode: (?:5|6|7|28|35|56)\b|"
         r"AWS_IO_(?:DNS|SOCKET|TLS)\w*|"
         r"(?:s3://|amazonaws).*(?:dns error|Couldn't resolve host|timed out|i/o timeout|no such host|"
         r"connection refused)",
@@ -247,10 +270,19 @@ S3: tuple[Signature, ...] = (
     ),
     signature(
         _STORE,
+        "streamer",
+        r"libstreamer due to: (?!.*(?:failed to load|not supported))b?'?([^'\n]*)",
+        "The engine's streamer could not read the weights from {bucket}, and says no more than: {0}.",
+        "Check that {account} may read {bucket} (s3:GetObject), its region and endpoint_url, and the way there.",
+        "With weights=sync the reason would be named.",
+        lasting=False,
+    ),
+    signature(
+        _STORE,
         "damaged",
         r"SafetensorError(?!.*No space left)|HeaderTooLarge|InvalidHeaderDeserialization|MetadataIncompleteBuffer|"
         r"UnpicklingError|PytorchStreamReader failed|Consistency check failed: file should be of size|"
-        r"gguf\S*: invalid magic|not within the file bounds|is corrupted or incomplete",
+        r"gguf\S*: (?:invalid|failed to read) magic|not within the file bounds|is corrupted or incomplete",
         "A weights file is cut off or damaged.",
         "Use weights=sync, which verifies every file, and stage the model again.",
     ),

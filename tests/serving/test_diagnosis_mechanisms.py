@@ -417,6 +417,8 @@ LINES = {
     "credentials": "fatal error: Unable to locate credentials",
     "region": "An error occurred (PermanentRedirect) when calling the ListObjectsV2 operation: The bucket is elsewhere",
     "missing": "fatal error: An error occurred (NoSuchBucket) when calling the ListObjectsV2 operation",
+    "redis": "redis.exceptions.AuthenticationError: invalid username-password pair or user is disabled.",
+    "streamer": "Exception: Could not receive runai_response from libstreamer due to: b'File access error'",
     "unreachable": 'Could not connect to the endpoint URL: "https://b.s3.amazonaws.com/"',
     "damaged": "safetensors_rust.SafetensorError: Error while deserializing header: MetadataIncompleteBuffer",
     "kv-cache": "ValueError: To serve at least one request (32.0 GiB KV cache is needed, which is larger than the "
