@@ -1,8 +1,10 @@
 """Runs started as people start them: from the command line, with every kind of parameter."""
 
 import asyncio
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -51,6 +53,16 @@ def last_run(deployment: str) -> FlowRun | None:
     return asyncio.run(look())
 
 
+def pool_of(deployment: str) -> str | None:
+    """Work pool of a deployment; None for one that a process serves."""
+
+    async def look() -> str | None:
+        async with get_client() as client:
+            return (await client.read_deployment_by_name(deployment)).work_pool_name
+
+    return asyncio.run(look())
+
+
 def test_every_kind_of_parameter_from_the_command_line(running: Running) -> None:
     prefect, _ = running
     given = {
@@ -72,3 +84,32 @@ def test_every_kind_of_parameter_from_the_command_line(running: Running) -> None
     assert run.parameters["workload"] == {"replicas": 2, "pod": {"drain_seconds": 0}}
     assert run.parameters["hub"] == {"$ref": {"block_document_slug": "hugging-face-hub/another"}}
     assert "inference" in run.tags
+
+
+def test_a_single_machine_serves_deployments_without_a_pool(running: Running) -> None:
+    prefect, _ = running
+    python, env, deployment = [sys.executable, "-m"], dict(prefect.env), "list-endpoints/list-endpoints"
+    serving = subprocess.Popen([*python, "deployments.serve", "list-endpoints"], env=env)
+    try:
+        patience = time.monotonic() + 120
+        while pool_of(deployment) is not None:
+            assert time.monotonic() < patience, "it was not registered"
+            assert serving.poll() is None
+            time.sleep(0.5)
+        command = [*python, "prefect", "deployment", "run", deployment, "--watch"]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=200, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    finally:
+        serving.send_signal(signal.SIGINT)
+        assert serving.wait(60) == 0
+    run = last_run(deployment)
+    assert run is not None
+    assert run.state_name == "Completed"
+
+
+def test_what_is_not_declared_is_not_served(running: Running) -> None:
+    prefect, _ = running
+    command = [sys.executable, "-m", "deployments.serve", "no-such-deployment"]
+    done = subprocess.run(command, env=dict(prefect.env), capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "There is no deployment no-such-deployment" in done.stderr
