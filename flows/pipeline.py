@@ -185,7 +185,7 @@ async def _gave_up(means: Means, error: InferenceError, *, rejecting: bool) -> N
     if means.held.lease.lost:
         return  # another run may have taken over, and does it
     try:
-        await give_up(means, error, rejecting=rejecting)
+        await give_up(means, error, rejecting=rejecting, patient=False)
     except InferenceError as further:
         get_run_logger().error("The candidate could not be taken away; the next run does it: %s", further)
 

@@ -193,13 +193,14 @@ async def _as_recorded(means: Means, current: ReleaseRecord) -> list[Manifest] |
         return None
 
 
-async def give_up(means: Means, error: InferenceError, *, rejecting: bool = False) -> None:
+async def give_up(means: Means, error: InferenceError, *, rejecting: bool = False, patient: bool = True) -> None:
     """Takes the candidate away and leaves the endpoint with what it served.
 
     Args:
         means: What it works with.
         error: Why.
         rejecting: Whether refreshes shall pass the candidate's commit over, if it is to blame.
+        patient: Whether to wait for the end of the candidate's pods although nothing waits for their accelerators.
 
     Raises:
         InferenceError: It could not be undone: the next run goes on with it.
@@ -214,10 +215,10 @@ async def give_up(means: Means, error: InferenceError, *, rejecting: bool = Fals
     if rejecting and blames_model(error):
         rejected = Rejected(commit=candidate.model.commit, reason=reason, at=now())
     await means.held.write(failed(record, why, rejected=rejected))
-    await _undo(means)
+    await _undo(means, patient=patient)
 
 
-async def _undo(means: Means) -> None:
+async def _undo(means: Means, *, patient: bool = True) -> None:
     held, candidate, current = means.held, _candidate(means), _current(means)
     spec, release = candidate.spec, named(candidate)
     if current is not None and current.id == candidate.id:
@@ -227,7 +228,9 @@ async def _undo(means: Means) -> None:
             # Both names of the endpoint, whatever they point at now: what they point at is taken away next.
             await promote(current.spec, named(current), held.cluster)
         held.check()
-        await remove_release(spec, release, held.cluster, served=current.id if current else "")
+        room = patient or (current is not None and current.state is ReleaseState.PAUSED)
+        served = current.id if current else ""
+        await remove_release(spec, release, held.cluster, served=served, patient=room)
         if current is not None:
             await _bring_back(means, current)
     await held.write(undone(means.held.current_record))

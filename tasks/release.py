@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from kube.access import Permission, denied
 from kube.apply import Applied, apply
 from kube.connect import Cluster
-from kube.delete import Removed, delete, delete_by_label
+from kube.delete import BACKGROUND, FOREGROUND, Removed, delete, delete_by_label
 from kube.discovery import has_kind
 from kube.read import get, list_
 from serving.events import promoted
@@ -156,7 +156,9 @@ def retire(
 
 
 @task(name="remove-release", task_run_name="remove-release", cache_policy=NO_CACHE)
-async def remove_release(spec: EndpointSpec, release: Release, cluster: Cluster, *, served: str = "") -> None:
+async def remove_release(
+    spec: EndpointSpec, release: Release, cluster: Cluster, *, served: str = "", patient: bool = True
+) -> None:
     """Takes away a release that could not be proved; what the endpoint serves is not touched.
 
     Args:
@@ -164,26 +166,37 @@ async def remove_release(spec: EndpointSpec, release: Release, cluster: Cluster,
         release: The release.
         cluster: Where it is.
         served: Id of the release that the endpoint serves: what releases share stays for it.
+        patient: Whether to wait until its pods have ended, too.
     """
-    for gone in await asyncio.to_thread(take_away, spec, release, cluster, served=served):
+    for gone in await asyncio.to_thread(take_away, spec, release, cluster, served=served, patient=patient):
         get_run_logger().info("%s removed", gone)
 
 
-def take_away(spec: EndpointSpec, release: Release, cluster: Cluster, *, served: str = "") -> list[Removed]:
-    """Deletes a release; returns what was deleted."""
+def take_away(
+    spec: EndpointSpec, release: Release, cluster: Cluster, *, served: str = "", patient: bool = True
+) -> list[Removed]:
+    """Deletes a release, and waits for the end of its pods if `patient`; returns what was deleted."""
     kept = shared_kinds(spec) if served else ()
     mine = f"{ENDPOINT_LABEL}={spec.name},{RELEASE_LABEL}={release.id}"
-    return remove_labelled(cluster, spec.namespace, mine, [kind for kind in kinds_of(spec) if kind not in kept])
+    kinds = [kind for kind in kinds_of(spec) if kind not in kept]
+    return remove_labelled(cluster, spec.namespace, mine, kinds, patient=patient)
 
 
-def remove_labelled(cluster: Cluster, namespace: str, selector: str, kinds: Iterable[Kind]) -> list[Removed]:
+def remove_labelled(
+    cluster: Cluster, namespace: str, selector: str, kinds: Iterable[Kind], *, patient: bool = True
+) -> list[Removed]:
     """Deletes the endpoint's objects that a selector finds, in order; returns what was deleted.
+
+    A workload that is deleted patiently is there until its pods have ended, which takes the time that they give
+    requests in flight. Otherwise Kubernetes ends them afterwards.
 
     Volumes belong to no namespace: only those go that are meant for a claim in this one, for an endpoint of the same
     name in another namespace has the same label.
     """
     wanted = list(dict.fromkeys(kinds))
-    removed = delete_by_label(cluster, namespace, selector, [kind for kind in wanted if kind != VOLUME])
+    how = FOREGROUND if patient else BACKGROUND
+    others = [kind for kind in wanted if kind != VOLUME]
+    removed = delete_by_label(cluster, namespace, selector, others, propagation=how)
     if VOLUME in wanted:
         for volume in _volumes(cluster, namespace, selector):
             gone = delete(cluster, *VOLUME, volume["metadata"]["name"])

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
@@ -45,6 +46,11 @@ def report_of(state: State[Any]) -> DeployReport:
 def of_endpoint(world: World, endpoint: str, kind: str, api_version: str = "apps/v1") -> list[dict[str, Any]]:
     with from_kubeconfig(world.kubernetes.kubeconfig) as cluster:
         return list_(cluster, api_version, kind, NAMESPACE, labels=f"inference-flows/endpoint={endpoint}")
+
+
+def release_of(thing: dict[str, Any]) -> str:
+    label: str = thing["metadata"]["labels"]["inference-flows/release"]
+    return label
 
 
 def test_a_preset_becomes_a_verified_endpoint_and_again_nothing_changes(world: World) -> None:
@@ -118,7 +124,12 @@ def test_a_candidate_that_fails_is_explained_and_goes_while_the_old_release_serv
     assert state.is_failed()
     assert names in (state.message or ""), state.message
     workloads = of_endpoint(world, "proved", "Deployment")
-    assert [thing["metadata"]["labels"]["inference-flows/release"] for thing in workloads] == [old.current.id]
+    assert [release_of(thing) for thing in workloads] == [old.current.id]
+    # The run does not wait for the candidate's pods, which end as pods do.
+    patience = time.monotonic() + 60
+    while {release_of(pod) for pod in of_endpoint(world, "proved", "Pod", "v1")} != {old.current.id}:
+        assert time.monotonic() < patience, "the candidate's pods stay"
+        time.sleep(0.2)
     with from_kubeconfig(world.kubernetes.kubeconfig) as cluster:
         assert request(cluster, "GET", NAMESPACE, "proved", "http", "/v1/models").status == 200
 
