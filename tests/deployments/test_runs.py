@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import ObjectNotFound
 
 from sandbox.prefect_server import PrefectServer, run_worker, serve_prefect, wait_until_healthy
 from tests.conftest import reporting_to
@@ -37,7 +38,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
                 await world.hub.asave("another", overwrite=True)
 
             asyncio.run(save())
-            register_deployments({"deploy-vllm", "list-endpoints"})
+            register_deployments({"deploy-vllm"})
             with run_worker(prefect):
                 yield prefect, world
 
@@ -53,12 +54,15 @@ def last_run(deployment: str) -> FlowRun | None:
     return asyncio.run(look())
 
 
-def pool_of(deployment: str) -> str | None:
-    """Work pool of a deployment; None for one that a process serves."""
-
-    async def look() -> str | None:
+def is_registered(deployment: str) -> bool:
+    async def look() -> bool:
         async with get_client() as client:
-            return (await client.read_deployment_by_name(deployment)).work_pool_name
+            try:
+                found = await client.read_deployment_by_name(deployment)
+            except ObjectNotFound:
+                return False
+            assert found.work_pool_name is None, "a worker could take its runs"
+            return True
 
     return asyncio.run(look())
 
@@ -92,7 +96,7 @@ def test_a_single_machine_serves_deployments_without_a_pool(running: Running) ->
     serving = subprocess.Popen([*python, "deployments.serve", "list-endpoints"], env=env)
     try:
         patience = time.monotonic() + 120
-        while pool_of(deployment) is not None:
+        while not is_registered(deployment):
             assert time.monotonic() < patience, "it was not registered"
             assert serving.poll() is None
             time.sleep(0.5)
