@@ -62,7 +62,8 @@ DEVICES: tuple[Signature, ...] = (
     signature(
         _ENGINE,
         "no-device",
-        r"No neuron device|No such file or directory: '/dev/neuron|/dev/neuron\d+: \w+ (?:not permitted|denied)|"
+        r"No neuron device|No such file or directory: '/dev/neuron|"
+        r"/dev/neuron\d+(?: open failed)?: \w+ (?:not permitted|denied)|"
         r"nrt_init|NRT_FAILURE|Unable to determine Neuron Driver|"
         r"Neuron Runtime could not be initialized",
         "The engine finds no Neuron device in {container}, or the node's Neuron driver does not answer.",

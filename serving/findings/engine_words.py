@@ -36,7 +36,7 @@ MEMORY: tuple[Signature, ...] = (
         "out-of-memory",
         r"OutOfMemoryError|CUDA out of memory|CUDA error: out of memory|cudaErrorMemoryAllocation|NRT_RESOURCE|"
         r"Failed to allocate .*\bon (?:.*device|ND\d)|nrt_\w+ status=4\b|failed to allocate CUDA|"
-        r"(?:cuda|HIP|NCCL)\w*\b[^\n]{0,60}out of memory|CU(?:BLAS|DNN)_STATUS_ALLOC_FAILED|"
+        r"(?:cuda|HIP|NCCL)\w*\b[^\n]{0,60}out of memory|CU(?:BLAS|DNN)_STATUS_(?:ALLOC_FAILED|NOT_INITIALIZED)|"
         r"CUDACachingAllocator|NVML_SUCCESS == r INTERNAL ASSERT|Failed to alloc\w* DEVICE|"
         r"\bHBM\b[^\n]*exceed|exceeds?\b[^\n]{0,20}\bHBM\b",
         "The model does not fit the accelerator's memory.",
@@ -57,7 +57,8 @@ MEMORY: tuple[Signature, ...] = (
     signature(
         Category.VOLUME,
         "disk-full",
-        r"No space left on device|database or disk is full|OSError: \[Errno 28\]|Disk quota exceeded",
+        r"No space left on device|Insufficient disk space|database or disk is full|"
+        r"OSError: \[Errno 28\]|Disk quota exceeded",
         "The container's disk is full.",
         "Use nodes with a larger disk, or let weights stream (weights=stream).",
     ),
@@ -81,6 +82,7 @@ ENGINE: tuple[Signature, ...] = (
         r"number of required GPUs exceeds|local rank is larger than the number of available|"
         r"(?:AssertionError|ValueError): \d+ is not divisible by \d+|too large tensor parallel size|"
         r"(?:set|reducing) tensor_parallel_size|"
+        r"\b\w+ = \d+ is not divisible by [\w ]+ = \d+|"
         r"Neuron ?Core\(s\) not available|NRT_LOAD_NOT_ENOUGH_NC|invalid device ordinal",
         "The tensor parallel size suits neither the model's attention heads nor the devices that are there.",
         "Set tensor_parallel_size to a divisor of the model's attention heads, not above resources.accelerators.",
@@ -94,7 +96,8 @@ ENGINE: tuple[Signature, ...] = (
         r"Model architecture (\S+) is not supported|Model architectures? (\[.*?\]) failed to be inspected|"
         r"model with architecture (\S+) is not supported|"
         r"module '?(?:diffusers|transformers)[\w.]*'? has no attribute '?(\w+)|"
-        r"error loading model: (missing tensor \S+)",
+        r"error loading model: (missing tensor \S+)|'(\w+Config)' object has no attribute|"
+        r"(did not match any variant of untagged enum \w+)",
         "This engine version does not know the model's architecture {0}.",
         "Use a newer image (image), or another model.",
     ),
@@ -142,7 +145,8 @@ ENGINE: tuple[Signature, ...] = (
         r"validation errors? for (\w+\n[^\n]+\n[^\n\[]+)|(Unknown attention backend: \S+)|"
         r"(max_num_batched_tokens \(\d+\) is smaller than [^\n]*)|(max_tokens_per_mm_item [^\n]*)|"
         r"(LoRA rank \d+ is greater than max_lora_rank \d+)|"
-        r"(max_num_seqs \(\d+\) [^\n]*)|NotImplementedError: ([^\n]*not supported (?:for|by|with) [^\n.]*)",
+        r"(max_num_seqs \(\d+\) [^\n]*)|NotImplementedError: ([^\n]*not supported (?:for|by|with) [^\n.]*)|"
+        r"ValueError: ([^\n]*not supported with [^\n.]*)",
         "The engine refuses its settings: {0}.",
         "Correct the engine's parameters (engine, extra_args) that the message names.",
     ),
@@ -191,7 +195,8 @@ STACKS: tuple[Signature, ...] = (
     signature(
         Category.RAY_CLUSTER,
         "no-resources",
-        r"Cannot provide a placement group of .*? within \d+ seconds|No available node types can fulfill",
+        r"Cannot provide a placement group of .*? within \d+ seconds|No available node types can fulfill|"
+        r"does not allocate any GPUs on the driver node",
         "The Ray cluster has no room for the workers that the engine asks for.",
         "See whether all workers run (ray.max_workers), and give them the accelerators that tensor_parallel_size and "
         "pipeline_parallel_size need together.",
@@ -214,7 +219,7 @@ STACKS: tuple[Signature, ...] = (
     signature(
         _ENGINE,
         "missing-module",
-        r"Failed to find (C compiler)|fatal error: (\w[\w/.]*\.h): No such file|"
+        r"Failed to find (C compiler)|'?(\w+)'? package is not available|fatal error: (\w[\w/.]*\.h): No such file|"
         r"(?:Could not|cannot) find (nvcc|ninja|gcc)\b|"
         r"(?:lib)?streamer due to: b?'?([^'\n]*(?:failed to load|not supported))|"
         r"error while loading shared libraries: (\S+):",
@@ -236,7 +241,7 @@ STACKS: tuple[Signature, ...] = (
         r"No such file or directory: '(/staged-model\S*)'|No supported config format found in (\S+)|"
         r"Cannot find any model weights|weights were not initialized from checkpoint: (.*)|"
         r"Can't load (?:the )?(?:tokenizer|configuration|model|image processor|feature extractor) (?:for|of) '([^']+)'|"
-        r"Should have a (`?model_type`? key in its config\.json)|"
+        r"Cannot find (the config file for \w+)|Should have a (`?model_type`? key in its config\.json)|"
         r"gguf.*(?:No such file|failed to open)|EntryNotFoundError|Entry Not Found for url: (\S+)",
         "The model's directory lacks a file that the engine needs: {0}.",
         "Stage the model again without leaving that file out.",
@@ -278,7 +283,8 @@ STACKS: tuple[Signature, ...] = (
     signature(
         Category.HOST_MEMORY,
         "killed",
-        r"Failed core proc\(s\): \{[^}]*: -9\b|worker (?:process )?(?:was|died)[^\n]*SIGKILL|signal 9 \(SIGKILL\)",
+        r"Failed core proc\(s\): \{[^}]*: -9\b|worker (?:process )?(?:was|died)[^\n]*SIGKILL|signal 9 \(SIGKILL\)|"
+        r"line \d+: +\d+ Killed\b",
         "The kernel ended the engine's own process (SIGKILL): as a rule the pod's memory limit was reached.",
         "Raise resources.memory and resources.memory_limit (shared memory counts too: shared_memory).",
     ),

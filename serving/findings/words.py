@@ -138,6 +138,7 @@ HUB: tuple[Signature, ...] = (
     signature(
         _MODEL,
         "network",
+        r"error occurred while downloading using .?hf_transfer|"
         r"LocalEntryNotFoundError|couldn't connect to 'https?://|check ?(?:out )?your (?:internet )?connection|"
         r"host='huggingface\.co'.*Max retries exceeded|Failed to resolve 'huggingface\.co'|"
         r"host='huggingface\.co'.*timed out|lookup (?:\S*\.)?(?:huggingface\.co|hf\.co)\b|"
@@ -257,7 +258,7 @@ S3: tuple[Signature, ...] = (
         _STORE,
         "unreachable",
         r"Could not connect to the endpoint URL|EndpointConnectionError|ConnectTimeout(?:Error)?\b.*amazonaws|"
-        r"Read timeout on endpoint URL|Failed to connect to proxy URL|"
+        r"(?:Connect|Read) timeout on endpoint URL|Failed to connect to proxy URL|"
         r"Connection was closed before we received a valid response|s3://[^\n]*IncompleteRead|"
         r"curlCode: (?:5|6|7|28|35|56)\b|"
         r"AWS_IO_(?:DNS|SOCKET|TLS)\w*|"
