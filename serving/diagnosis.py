@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from serving.replaced import without_replaced
-from serving.snapshot import Object, Snapshot, being_deleted, containers, name_of
+from serving.snapshot import Object, Snapshot, containers, is_leaving, name_of
 
 
 class Category(StrEnum):
@@ -170,7 +170,7 @@ def logs_wanted(pods: Sequence[Object]) -> list[LogWanted]:
     """Returns the logs that a diagnosis of these pods would read: of every container that failed or never got ready."""
     wanted = []
     for pod in pods:
-        if being_deleted(pod):
+        if is_leaving(pod):
             continue
         for container in containers(pod):
             if container.failures:

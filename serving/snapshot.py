@@ -185,6 +185,18 @@ def being_deleted(thing: Object) -> bool:
     return bool((thing.get("metadata") or {}).get("deletionTimestamp"))
 
 
+GROUP_LABEL = "leaderworkerset.sigs.k8s.io/name"
+"""Label of a LeaderWorkerSet's pods, with its name."""
+
+
+def is_leaving(pod: Object) -> bool:
+    """Whether a pod goes and tells nothing of its workload any more.
+
+    A LeaderWorkerSet takes its whole group away once a container of it was started again: those pods tell why.
+    """
+    return being_deleted(pod) and GROUP_LABEL not in ((pod.get("metadata") or {}).get("labels") or {})
+
+
 @dataclass(frozen=True)
 class Container:
     """A container's status together with its specification.

@@ -7,9 +7,8 @@ from serving import nodes as node_rules
 from serving.diagnosis import Category, Diagnosis, Evidence
 from serving.findings.placement import scarce, shown, unschedulable
 from serving.findings.wording import pod_name
-from serving.snapshot import Object, Snapshot, being_deleted, is_true, name_of
+from serving.snapshot import GROUP_LABEL, Object, Snapshot, being_deleted, is_true, name_of
 
-GROUP = "leaderworkerset.sigs.k8s.io/name"
 _SIZE = "leaderworkerset.sigs.k8s.io/size"
 _GROUP_INDEX = "leaderworkerset.sigs.k8s.io/group-index"
 
@@ -64,7 +63,7 @@ def _group_too_large(
 ) -> Diagnosis | None:
     """Pods of one LeaderWorkerSet group run at the same time: nodes that cannot hold them all never will."""
     labels = (pod.get("metadata") or {}).get("labels") or {}
-    group = labels.get(GROUP)
+    group = labels.get(GROUP_LABEL)
     need = asked.get(resource)
     if not group or not need:
         return None
@@ -72,7 +71,7 @@ def _group_too_large(
         other
         for other in snapshot.pods
         if not being_deleted(other)
-        and ((other.get("metadata") or {}).get("labels") or {}).get(GROUP) == group
+        and ((other.get("metadata") or {}).get("labels") or {}).get(GROUP_LABEL) == group
         and ((other.get("metadata") or {}).get("labels") or {}).get(_GROUP_INDEX) == labels.get(_GROUP_INDEX)
     ]
     size = max(len(mates), int(labels.get(_SIZE) or 0))

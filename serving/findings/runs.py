@@ -8,7 +8,7 @@ from serving.diagnosis import Category, Diagnosis, Evidence
 from serving.findings import jobs, signatures, starting
 from serving.findings.probes import ended_by_probe
 from serving.findings.wording import container_name, logs_command, one_line, tail
-from serving.snapshot import Container, Snapshot, being_deleted, containers, name_of, parse_time
+from serving.snapshot import GROUP_LABEL, Container, Object, Snapshot, containers, is_leaving, name_of, parse_time
 
 _SIGNALS = {
     132: "SIGILL: the image is built for another processor",
@@ -18,6 +18,7 @@ _SIGNALS = {
     139: "SIGSEGV: the program crashed, often a driver or library that does not suit",
     143: "SIGTERM: something asked it to end",
 }
+_GROUP_AGAIN = "RecreateGroupOnPodRestart"
 _SIGNALLED = (0, 137, 143)
 _SIGNAL_MAX = 64
 _LOST_TRACK = ("ContainerStatusUnknown", "Unknown")
@@ -31,12 +32,22 @@ CRASHES_UNTIL_FINAL = 3
 def find(snapshot: Snapshot) -> Iterator[Diagnosis]:
     """Yields why containers do not keep running; those of Jobs are judged with their Job."""
     for pod in snapshot.pods:
-        if being_deleted(pod) or jobs.owned(pod):
+        if is_leaving(pod) or jobs.owned(pod):
             continue
         for container in containers(pod):
             if container.failures and container.ended and not _recovered(container):
                 found = _judged(snapshot, container)
+                before = _groups_before(snapshot, pod)
+                if before and container.failures + before >= CRASHES_UNTIL_FINAL:
+                    found = replace(found, final=True)
                 yield replace(found, final=False) if found.final and _outlived(snapshot, container) else found
+
+
+def _groups_before(snapshot: Snapshot, pod: Object) -> int:
+    """How often the pod's LeaderWorkerSet has begun a group anew: each time its containers' counts begin anew, too."""
+    group = str(((pod.get("metadata") or {}).get("labels") or {}).get(GROUP_LABEL) or "")
+    again = [e for e in snapshot.events_of("LeaderWorkerSet", group) if e.get("reason") == _GROUP_AGAIN]
+    return sum(int((event.get("series") or {}).get("count") or event.get("count") or 1) for event in again)
 
 
 def _recovered(container: Container) -> bool:

@@ -375,3 +375,30 @@ def test_a_pod_whose_name_is_still_taken_is_tried_again() -> None:
         'create Pod lws-chat-0 in StatefulSet lws-chat failed error: object is being deleted: pods "lws-chat-0" exists'
     )
     told(event(entry, "FailedCreate", words, kind="StatefulSet", name="lws-chat"), "admission/refused", False)
+
+
+def group_that_begins_anew(log: str, *, times: int) -> Entry:
+    """The leader's container ended and was started again: its LeaderWorkerSet takes the group away."""
+    entry = last("26")
+    leader = entry["pods"][0]
+    leader["metadata"] |= {"deletionTimestamp": "2026-11-22T12:20:00Z"}
+    leader["metadata"]["labels"] |= {"leaderworkerset.sigs.k8s.io/name": "chat"}
+    status = leader["status"]["containerStatuses"][0]
+    status |= {"ready": False, "restartCount": 1, "lastState": {"terminated": {"exitCode": 1, "reason": "Error"}}}
+    body = {"status": 200, "body": log}
+    entry["logs"] = {leader["metadata"]["name"]: {status["name"]: {"previous": body}}}
+    entry |= {"pods": [leader], "events": []}
+    words = "Worker pod chat-0 failed, deleted leader pod chat-0 to recreate group 0"
+    for _ in range(times):
+        event(entry, "RecreateGroupOnPodRestart", words, kind="LeaderWorkerSet", name="chat", type="Normal")
+    return entry
+
+
+def test_a_group_that_begins_anew_tells_why_and_its_ends_are_counted_on() -> None:
+    no_memory = "torch.OutOfMemoryError: CUDA out of memory"
+    told(group_that_begins_anew(no_memory, times=0), "gpu-memory/out-of-memory", True)
+    told(group_that_begins_anew("KeyError: 'x'", times=1), "crash/exit", False)
+    told(group_that_begins_anew("KeyError: 'x'", times=2), "crash/exit", True)
+    other = group_that_begins_anew(no_memory, times=0)
+    other["pods"][0]["metadata"]["labels"] = {}
+    healthy(other)

@@ -105,6 +105,10 @@ class LeaderWorkerSets:
             else:
                 self._create(lws, index, 0, revision, owner_reference(lws))
         elif is_terminating(leader) or is_finished(leader) or _must_restart(lws, group):
+            if not is_terminating(leader):
+                name = leader["metadata"]["name"]
+                text = f"Worker pod {_failed(group)} failed, deleted leader pod {name} to recreate group {index}"
+                self._recorder.record(lws, "Normal", "RecreateGroupOnPodRestart", "Delete", text)
             self._delete(group)
         elif group.revision == revision and (lws["spec"].get("startupPolicy") != "LeaderReady" or is_ready(leader)):
             for worker in range(1, _size(lws)):
@@ -180,14 +184,20 @@ def _must_restart(lws: Obj, group: Group) -> bool:
     policy = lws["spec"]["leaderWorkerTemplate"].get("restartPolicy", "RecreateGroupOnPodRestart")
     if policy not in ("RecreateGroupOnPodRestart", "RecreateGroupAfterStart"):
         return False
-    statuses = [
-        one
-        for pod in group.pods
-        for kind in ("initContainerStatuses", "containerStatuses")
-        for one in pod.get("status", {}).get(kind) or []
-    ]
     gone = any(is_terminating(pod) or is_finished(pod) for pod in group.workers.values())
-    return gone or any(one.get("restartCount", 0) > 0 for one in statuses)
+    return gone or any(_started_again(pod) for pod in group.pods)
+
+
+def _started_again(pod: Obj) -> bool:
+    kinds = ("initContainerStatuses", "containerStatuses")
+    statuses = [one for kind in kinds for one in pod.get("status", {}).get(kind) or []]
+    return any(one.get("restartCount", 0) > 0 for one in statuses)
+
+
+def _failed(group: Group) -> str:
+    """Name of the pod for which the group begins anew."""
+    failed = [pod for pod in group.pods if _started_again(pod) or is_terminating(pod) or is_finished(pod)]
+    return str((failed or group.pods)[0]["metadata"]["name"])
 
 
 def revision_of(lws: Obj) -> str:
