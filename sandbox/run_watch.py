@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -34,6 +35,7 @@ class Step:
         seconds: Run time so far.
         progress: Text of its progress artifact, empty without one.
         final: Whether it has ended.
+        started: When it began; None before.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Step:
     seconds: float
     progress: str = ""
     final: bool = False
+    started: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,8 @@ def _is_step(task: TaskRun) -> bool:
 
 def _step(task: TaskRun, progress: str) -> Step:
     final = task.state is not None and task.state.is_final()
-    return Step(task.name, task.state_name or "", _seconds(task.estimated_run_time), progress, final)
+    seconds = _seconds(task.estimated_run_time)
+    return Step(task.name, task.state_name or "", seconds, progress, final, task.start_time)
 
 
 def _started(task: TaskRun) -> float:
