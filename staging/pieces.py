@@ -5,11 +5,25 @@ from __future__ import annotations
 import mmap
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from staging.retry import Cancelled
 
 RESERVE = 2
 """Pieces kept for bytes that are next in order."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Waiter:
+    """Somebody who waits for a piece.
+
+    Attributes:
+        woken: Told when a piece is there for it.
+        is_next: Says whether its bytes are the next of their file.
+    """
+
+    woken: threading.Condition
+    is_next: Callable[[], bool] | None
 
 
 class PiecePool:
@@ -30,7 +44,8 @@ class PiecePool:
         self._stop = stop
         self._made = 0
         self._free: list[memoryview] = []
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._waiters: list[_Waiter] = []
 
     def take(self, is_next: Callable[[], bool] | None = None) -> memoryview:
         """A piece, as soon as one is free.
@@ -41,28 +56,55 @@ class PiecePool:
         Raises:
             Cancelled: The run ended.
         """
-        with self._changed:
-            while True:
+        with self._lock:
+            waiter = _Waiter(threading.Condition(self._lock), is_next)
+            while not self._may_take(waiter):
                 if self._stop.is_set():
                     raise Cancelled
-                idle = self.count - self._made + len(self._free)
-                if idle > RESERVE or (idle > 0 and is_next is not None and is_next()):
-                    break
-                self._changed.wait(0.2)
-            if self._free:
-                return self._free.pop()
-            self._made += 1
+                self._waiters.append(waiter)
+                waiter.woken.wait(0.2)
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+            piece = self._free.pop() if self._free else None
+            if piece is None:
+                self._made += 1
+            self._wake()  # another piece may be left for another
+        if piece is not None:
+            return piece
         # Anonymous pages are touched only as they fill.
         return memoryview(mmap.mmap(-1, self.piece))
 
     def give(self, piece: memoryview) -> None:
         """Take a piece back."""
-        with self._changed:
+        with self._lock:
             self._free.append(piece)
-            self._changed.notify_all()
+            self._wake()
+
+    def look_again(self) -> None:
+        """Say that a file has come further: somebody who waits may be next now."""
+        if self._waiters:
+            with self._lock:
+                self._wake()
+
+    def _wake(self) -> None:
+        # One piece is for one of them: were all woken, most would go to sleep again, at the cost of those who work.
+        waiter = next(filter(self._may_take, self._waiters), None)
+        if waiter is not None:
+            self._waiters.remove(waiter)
+            waiter.woken.notify()
+
+    def _may_take(self, waiter: _Waiter) -> bool:
+        idle = self._idle
+        return not self._stop.is_set() and (
+            idle > RESERVE or (idle > 0 and waiter.is_next is not None and waiter.is_next())
+        )
+
+    @property
+    def _idle(self) -> int:
+        return self.count - self._made + len(self._free)
 
     @property
     def idle(self) -> int:
         """How many pieces nobody holds."""
-        with self._changed:
-            return self.count - self._made + len(self._free)
+        with self._lock:
+            return self._idle

@@ -134,6 +134,7 @@ class FileStream:
             self._busy = True
         kept = self._advance(piece, length)
         while True:
+            self._run.pieces.look_again()
             with self._lock:
                 waiting = None if self.broken else self._early.pop(self.frontier, None)
                 if waiting is None:

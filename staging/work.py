@@ -26,6 +26,8 @@ FILE_ATTEMPTS = 3
 """How often one file may be begun."""
 LONG_RANGE = 16 * MIB
 """Bytes of one request to the Hub, where no other connection reads the same file."""
+SHORT_RANGE = 4 * MIB
+"""The least where several do, a few pieces: much of it waits in the connection's own buffer, and requests cost time."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,10 @@ class Work:
 
     def __init__(self, plan: StagePlan, run: Run, begun: Mapping[str, Begun], xet: XetReader | None = None) -> None:
         self._plan, self._run, self._xet = plan, run, xet
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        self._changed = threading.Condition(lock)
+        self._wanted = threading.Condition(lock)
+        """Told when other readers are wanted; those that rest shall sleep while the others work."""
         self._open: dict[FileStream, int] = {}
         here = {planned.file.path for planned in plan.files}
         self._waiting = [self._continued(start) for path, start in begun.items() if path in here]
@@ -105,7 +110,7 @@ class Work:
         with self._changed:
             self.setting = setting
             self._run.uplink_slots.limit = setting.uplinks
-            self._changed.notify_all()
+            self._wanted.notify_all()
 
     def reader(self, number: int) -> None:
         """The life of reader `number`'s thread; it rests while fewer readers are wanted."""
@@ -128,6 +133,7 @@ class Work:
                 self.failure = error
             self._run.stop.set()
             self._changed.notify_all()
+            self._wanted.notify_all()
 
     def source(self, planned: PlannedFile) -> SourceFile:
         """Where a file is read from."""
@@ -139,9 +145,10 @@ class Work:
     def _next(self, number: int) -> Task | None:
         with self._changed:
             while not self._run.stop.is_set() and len(self._finished) < len(self._plan.files):
-                if number < self.setting.readers and (task := self._choose()):
+                wanted = number < self.setting.readers
+                if wanted and (task := self._choose()):
                     return task
-                self._changed.wait(0.5)
+                (self._changed if wanted else self._wanted).wait(0.5)
             return None
 
     def _choose(self) -> Task | None:
@@ -192,7 +199,8 @@ class Work:
             return LONG_RANGE
         pieces = self._run.pieces
         share = (pieces.count - self.setting.readers) // max(1, crowd)
-        return min(max(1, share), LONG_RANGE // 2 // pieces.piece or 1) * pieces.piece
+        least, most = SHORT_RANGE // pieces.piece or 1, LONG_RANGE // 2 // pieces.piece or 1
+        return min(max(least, share), most) * pieces.piece
 
     def _do(self, task: Task, reader: Reader) -> None:
         if task.stream is not None:
@@ -225,7 +233,6 @@ class Work:
             with self._changed:
                 if stream in self._open:
                     self._open[stream] -= 1
-                self._changed.notify_all()
             self._begin_again(stream)
 
     def _ended(self, stream: FileStream, error: BaseException | None) -> None:
@@ -299,6 +306,8 @@ class Work:
         with self._changed:
             self._finished.append(_entry(planned, sha256))
             self._changed.notify_all()
+            if len(self._finished) == len(self._plan.files):
+                self._wanted.notify_all()
 
 
 def _entry(planned: PlannedFile, sha256: str) -> ManifestFile:
