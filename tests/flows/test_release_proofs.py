@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -12,6 +14,8 @@ from flows.refresh_models import RefreshReport, refresh_models
 from flows.remove_endpoint import remove_endpoint
 from flows.rollback_endpoint import rollback_endpoint
 from kube.apply import apply
+from kube.proxy import stream
+from kube.read import list_
 from sandbox.tiny_tokenizer import tokenizer
 from serving.errors import InferenceError
 from serving.events import EndpointFailed, EndpointRefreshFailed
@@ -35,6 +39,8 @@ from tests.flows.told import post, runs_with_tag, validated, wait_for_events
 
 pytestmark = [pytest.mark.server, pytest.mark.long, pytest.mark.timeout(900)]
 SPACE = "proofs"
+PROMPTS = 4000
+"""In one request: the answer has more bytes than fit between a client that does not read and the engine."""
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +92,43 @@ def test_a_client_through_a_whole_refresh(spot: Spot, endpoint: str, strategy: s
     assert {text for at, text in asked.answers if at > last} == {after}
     assert shown
     print(f"\n{endpoint}: {last - first:.2f} s between the first and the last failed request of {len(asked.answers)}")
+
+
+def test_an_answer_under_way_is_finished_by_the_release_that_began_it(spot: Spot, endpoint: str) -> None:
+    old = spot.deploy(endpoint, pod={"drain_seconds": 1, "termination_seconds": 600}).serving.id
+    spot.move(spot.new)
+    prompts = [f"one two {number}" for number in range(PROMPTS)]
+    question = {"model": REPO, "prompt": prompts, "max_tokens": 64, "temperature": 0, "stream": True}
+    with (
+        spot.connected() as cluster,
+        stream(cluster, "POST", SPACE, endpoint, "http", "/v1/completions", json=question, timeout=300.0) as answer,
+    ):
+        lines = iter(answer.lines)
+        got, refreshed = [next(lines)], threading.Event()
+
+        def read_on() -> list[str]:
+            """Reads once the Service points elsewhere and the pod was told to end."""
+            while not any(pod["metadata"].get("deletionTimestamp") for pod in pods_of(spot, old)):
+                assert not refreshed.wait(0.2), "the pod went with a request to finish"
+            return list(lines)
+
+        with ThreadPoolExecutor(1) as reader:
+            rest = reader.submit(read_on)
+            try:
+                assert refresh(spot).refreshed == [f"{SPACE}/{endpoint}"]
+            finally:
+                refreshed.set()
+            got += rest.result()
+    told = [line for line in got if line.startswith("data:")]
+    assert told[-1] == "data: [DONE]"
+    ended = [one for line in told[:-1] for one in json.loads(line[5:])["choices"] if one["finish_reason"]]
+    assert len(ended) == PROMPTS
+    wait_until(lambda: pods_of(spot, old) == [])
+
+
+def pods_of(spot: Spot, release: str) -> list[dict[str, Any]]:
+    with spot.connected() as cluster:
+        return list_(cluster, "v1", "Pod", SPACE, labels=f"{RELEASE_LABEL}={release}")
 
 
 def broken_revisions(spot: Spot) -> dict[str, str]:
