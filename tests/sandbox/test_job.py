@@ -21,6 +21,7 @@ from sandbox.options import RunOptions, check
 from sandbox.processes import alive, child, wait_for
 from sandbox.report import SandboxReport, show
 from sandbox.run_view import shown
+from serving.catalog import get_preset
 from serving.errors import InputError
 
 PROJECT = Path(__file__).parents[2]
@@ -253,4 +254,19 @@ def test_one_command_takes_a_model_from_the_hub_to_an_endpoint_that_answers(tmp_
     assert report["staged_uri"] == f"s3://models/Qwen/Qwen3-1.7B/{report['commit']}/"
     assert {"preflight", "stage-model", "apply-workload", "wait-until-ready", "smoke-test"} <= report["steps"].keys()
     assert "✔ smoke-test Completed" in done.stderr
+    assert with_state(state) == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(700)
+@pytest.mark.parametrize("preset", ["qwen3-1.7b-triton", "llama-31-8b-ray-vllm-neuron"])
+def test_a_preset_of_another_server_accelerator_or_operator_goes_the_same_way(preset: str, tmp_path: Path) -> None:
+    state, known = tmp_path / "state", get_preset(preset)
+    done = run_program("--preset", preset, "--json", "--state", str(state))
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert (report["passed"], report["framework"], report["model"]) == (True, known.framework.value, known.model)
+    assert report["service"] == known.endpoint
+    assert report["moved_bytes"] == report["staged_bytes"] > 0
+    assert report["answer"].strip()
     assert with_state(state) == []
