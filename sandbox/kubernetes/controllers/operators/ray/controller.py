@@ -1,5 +1,7 @@
 """Keeps RayServices: a Ray cluster, its applications, and a second cluster while the first is replaced."""
 
+import asyncio
+
 import aiohttp
 
 from sandbox.kubernetes.cluster import Cluster
@@ -15,6 +17,8 @@ from sandbox.kubernetes.resources import ENDPOINTSLICES, PODS, SERVICES, Resourc
 MANAGER = "kuberay-operator"
 POLL_SECONDS = 0.5
 """How often the head is asked; KubeRay asks every two seconds."""
+NOTICE_SECONDS = 1.0
+"""An operator is another program: it hears of a new object a moment later."""
 DELETION_DELAY = 60
 
 
@@ -28,6 +32,8 @@ class RayServices:
         """By cluster: the configuration that its head has taken."""
         self._retired: dict[str, str] = {}
         """By cluster: since when it is not active any more."""
+        self._noticed: dict[str, float] = {}
+        """By the object's uid: when it is noticed, in seconds of the event loop's clock."""
 
     async def run(self) -> None:
         """Reconcile until cancelled."""
@@ -39,11 +45,18 @@ class RayServices:
         names = [one["name"] for one in owners if one["kind"] == self._resource.kind]
         return [(pod["metadata"]["namespace"], name) for name in names]
 
+    def _until_noticed(self, service: Obj) -> float:
+        """Seconds until the operator has heard of the object: who made it sees it untouched for a moment."""
+        now = asyncio.get_running_loop().time()
+        return self._noticed.setdefault(service["metadata"]["uid"], now + NOTICE_SECONDS) - now
+
     async def reconcile(self, key: Key) -> float | None:
         """Bring one RayService's clusters, Services and status to where they should be."""
         service = self._cluster.get(self._resource, *key)
         if service is None or is_terminating(service):
             return None
+        if (wait := self._until_noticed(service)) > 0:
+            return wait
         if suspension.drives(service):
             return self._suspend(service)
         active, pending = self._choose(service)
