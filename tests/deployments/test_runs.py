@@ -93,7 +93,10 @@ def test_every_kind_of_parameter_from_the_command_line(running: Running) -> None
 def test_a_single_machine_serves_deployments_without_a_pool(running: Running) -> None:
     prefect, _ = running
     python, env, deployment = [sys.executable, "-m"], dict(prefect.env), "list-endpoints/list-endpoints"
-    serving = subprocess.Popen([*python, "deployments.serve", "list-endpoints"], env=env)
+    # Ctrl-C ends it, also where the tests themselves run in the background and are deaf to it.
+    listening = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    serve = f"{listening}; runpy.run_module('deployments.serve', run_name='__main__')"
+    serving = subprocess.Popen([sys.executable, "-c", serve, "list-endpoints"], env=env)
     try:
         patience = time.monotonic() + 120
         while not is_registered(deployment):
