@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from serving.snapshot import condition, event_time, parse_time
+from serving.snapshot import condition, first_time, parse_time
 
 Object = Mapping[str, Any]
 
@@ -75,7 +75,7 @@ def told(reason: str, *words: str) -> Moment:
 
     def moment(seen: History) -> datetime | None:
         found = [
-            parse_time(str(event.get("firstTimestamp") or event_time(event)))
+            parse_time(first_time(event))
             for event in seen.events
             if event.get("reason") == reason and all(word in str(event.get("message")) for word in words)
         ]

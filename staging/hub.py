@@ -119,8 +119,8 @@ def pin_branches(repo_id: str, branches: Collection[str], hub: HubAccess) -> dic
             for name in branches
             if name in found and name not in tags
         }
-    except (LookupError, TypeError, ValueError) as error:
-        raise bad_answer(hub, f"its list of references of {repo_id} is none") from error
+    except (LookupError, TypeError, ValueError):
+        raise bad_answer(hub, f"its list of references of {repo_id} is none") from None
 
 
 def list_files(model: PinnedModel, hub: HubAccess) -> tuple[HubFile, ...]:

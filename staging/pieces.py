@@ -11,6 +11,8 @@ from staging.retry import Cancelled
 
 RESERVE = 2
 """Pieces kept for bytes that are next in order."""
+POLL_SECONDS = 0.2
+"""How often who waits looks whether the run has ended."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +64,7 @@ class PiecePool:
                 if self._stop.is_set():
                     raise Cancelled
                 self._waiters.append(waiter)
-                waiter.woken.wait(0.2)
+                waiter.woken.wait(POLL_SECONDS)
                 if waiter in self._waiters:
                     self._waiters.remove(waiter)
             piece = self._free.pop() if self._free else None

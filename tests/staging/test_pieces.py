@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 
+from staging import pieces
 from staging.pieces import RESERVE, PiecePool
 from staging.retry import Cancelled
 
@@ -14,7 +15,9 @@ PIECES = 8
 
 
 @pytest.fixture
-def pool() -> PiecePool:
+def pool(monkeypatch: pytest.MonkeyPatch) -> PiecePool:
+    """A pool where who waits goes on because it is woken, not because it looks by itself now and then."""
+    monkeypatch.setattr(pieces, "POLL_SECONDS", 3600.0)
     return PiecePool(PIECES * PIECE, PIECE, threading.Event())
 
 
@@ -61,7 +64,7 @@ def test_who_has_become_next_is_woken(pool: PiecePool) -> None:
     assert len(held) + len(got) <= PIECES
 
 
-def test_the_end_of_the_run_wakes_all() -> None:
+def test_the_end_of_the_run_ends_all_waits() -> None:
     stop = threading.Event()
     pool = PiecePool(PIECES * PIECE, PIECE, stop)
     for _ in range(PIECES - RESERVE):

@@ -108,3 +108,17 @@ def test_a_body_that_ends_early_is_told(tls: ssl.SSLContext | None) -> None:
         read(wire, url, len(CONTENT), 64 * 1024)
     thread.join(30)
     wire.close()
+
+
+def test_a_reader_sleeps_until_enough_has_come_and_not_at_the_end(tls: ssl.SSLContext | None) -> None:
+    wire, view, size = Wire(STALL_SECONDS), memoryview(bytearray(64 * 1024)), len(CONTENT)
+    with serve(tls, CHUNK) as url:
+        body = wire.get(f"{url}/{size}", {}, 0, size, size)
+        assert body._sock is not None
+        marks = []
+        for start in range(0, size, len(view)):
+            body.read_into(view[: min(len(view), size - start)])
+            marks.append(body._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT))
+        wire.close()
+    assert marks[0] == WAKE_BYTES
+    assert marks[-1] == 1

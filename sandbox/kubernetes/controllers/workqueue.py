@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from sandbox.kubernetes.cluster import Cluster
+from sandbox.kubernetes.controllers.meta import controller_of
 from sandbox.kubernetes.errors import ApiError
 from sandbox.kubernetes.resources import Resource
 
@@ -82,6 +83,18 @@ class WorkQueue:
 def own_key(obj: dict[str, Any]) -> list[Key]:
     """The object itself is what has to be reconciled."""
     return [(obj["metadata"].get("namespace", ""), obj["metadata"]["name"])]
+
+
+def keys_of_owner(kind: str) -> KeysOf:
+    """What has to be reconciled is the object of that kind which controls the changed one."""
+
+    def keys(obj: dict[str, Any]) -> list[Key]:
+        reference = controller_of(obj)
+        if reference is None or reference["kind"] != kind:
+            return []
+        return [(obj["metadata"]["namespace"], reference["name"])]
+
+    return keys
 
 
 async def run_controller(cluster: Cluster, sources: Mapping[Resource, KeysOf], reconcile: Reconcile) -> None:

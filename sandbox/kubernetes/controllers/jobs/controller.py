@@ -9,7 +9,6 @@ from sandbox.kubernetes.controllers.meta import (
     MANAGER,
     Obj,
     condition,
-    controller_of,
     is_controlled_by,
     is_terminating,
     owner_reference,
@@ -18,9 +17,11 @@ from sandbox.kubernetes.controllers.meta import (
 )
 from sandbox.kubernetes.controllers.pods import is_active, pod_from_template
 from sandbox.kubernetes.controllers.recorder import Recorder
-from sandbox.kubernetes.controllers.workqueue import Key, own_key, run_controller
+from sandbox.kubernetes.controllers.workqueue import Key, keys_of_owner, own_key, run_controller
 from sandbox.kubernetes.errors import ApiError
 from sandbox.kubernetes.resources import JOBS, PODS
+
+keys_of_pod = keys_of_owner("Job")
 
 
 @dataclass(frozen=True)
@@ -46,18 +47,12 @@ class Jobs:
 
     async def run(self) -> None:
         """Reconcile until cancelled."""
-        await run_controller(self._cluster, {JOBS: own_key, PODS: self._keys_of_pod}, self.reconcile)
-
-    def _keys_of_pod(self, pod: Obj) -> list[Key]:
-        reference = controller_of(pod)
-        if reference is None or reference["kind"] != "Job":
-            return []
-        return [(pod["metadata"]["namespace"], reference["name"])]
+        await run_controller(self._cluster, {JOBS: own_key, PODS: keys_of_pod}, self.reconcile)
 
     def reconcile(self, key: Key) -> float | None:
         """Bring one Job's pods and status to where they should be; return when to look again."""
         job = self._cluster.get(JOBS, *key)
-        pods = [pod for pod in self._cluster.list(PODS, key[0]) if key in self._keys_of_pod(pod)]
+        pods = [pod for pod in self._cluster.list(PODS, key[0]) if key in keys_of_pod(pod)]
         for pod in pods:
             if job is None or not is_controlled_by(pod, job) or is_terminating(job):
                 self._release(pod)  # their Job is gone: nobody will count them

@@ -5,7 +5,7 @@ from sandbox.kubernetes.controllers.meta import Obj, is_terminating, owner_refer
 from sandbox.kubernetes.controllers.operators.nim.conditions import with_condition
 from sandbox.kubernetes.controllers.operators.nim.finalizers import MANAGER, is_kept
 from sandbox.kubernetes.controllers.recorder import Recorder
-from sandbox.kubernetes.controllers.workqueue import Key, own_key, run_controller
+from sandbox.kubernetes.controllers.workqueue import Key, keys_of_owner, own_key, run_controller
 from sandbox.kubernetes.resources import JOBS, PVCS, SERVICEACCOUNTS, Resource
 
 MODEL_STORE = "/model-store"
@@ -26,7 +26,8 @@ class NimCaches:
 
     async def run(self) -> None:
         """Reconcile until cancelled."""
-        sources = {self._resource: self._keys_of_changed, JOBS: self._keys_of_owned, PVCS: self._keys_of_owned}
+        owner = keys_of_owner(self._resource.kind)
+        sources = {self._resource: self._keys_of_changed, JOBS: owner, PVCS: owner}
         await run_controller(self._cluster, sources, self.reconcile)
 
     def _keys_of_changed(self, cache: Obj) -> list[Key]:
@@ -36,11 +37,6 @@ class NimCaches:
             return []
         self._seen[meta["uid"]] = seen
         return own_key(cache)
-
-    def _keys_of_owned(self, obj: Obj) -> list[Key]:
-        owners = obj["metadata"].get("ownerReferences") or []
-        names = [one["name"] for one in owners if one["kind"] == self._resource.kind]
-        return [(obj["metadata"]["namespace"], name) for name in names]
 
     def reconcile(self, key: Key) -> None:
         """Bring one cache's claim, Job and status to where they should be."""

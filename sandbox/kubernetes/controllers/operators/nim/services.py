@@ -9,7 +9,7 @@ from sandbox.kubernetes.controllers.operators.nim.conditions import with_conditi
 from sandbox.kubernetes.controllers.operators.nim.finalizers import MANAGER, is_kept
 from sandbox.kubernetes.controllers.pods import is_active, is_ready
 from sandbox.kubernetes.controllers.recorder import Recorder
-from sandbox.kubernetes.controllers.workqueue import Key, own_key, run_controller
+from sandbox.kubernetes.controllers.workqueue import Key, keys_of_owner, own_key, run_controller
 from sandbox.kubernetes.objects.custom import served
 from sandbox.kubernetes.resources import CRDS, DEPLOYMENTS, PODS, SERVICEACCOUNTS, SERVICES, Resource
 
@@ -29,13 +29,9 @@ class NimServices:
     async def run(self) -> None:
         """Reconcile until cancelled."""
         async with aiohttp.ClientSession() as self._session:
-            sources = {self._resource: own_key, DEPLOYMENTS: self._keys_of_owned, SERVICES: self._keys_of_owned}
+            owner = keys_of_owner(self._resource.kind)
+            sources = {self._resource: own_key, DEPLOYMENTS: owner, SERVICES: owner}
             await run_controller(self._cluster, sources, self.reconcile)
-
-    def _keys_of_owned(self, obj: Obj) -> list[Key]:
-        owners = obj["metadata"].get("ownerReferences") or []
-        names = [one["name"] for one in owners if one["kind"] == self._resource.kind]
-        return [(obj["metadata"]["namespace"], name) for name in names]
 
     async def reconcile(self, key: Key) -> float | None:
         """Bring one NIMService's objects and status to where they should be."""

@@ -6,12 +6,19 @@ import aiohttp
 
 from sandbox.kubernetes.cluster import Cluster
 from sandbox.kubernetes.controllers.endpoints import SERVICE_NAME
-from sandbox.kubernetes.controllers.meta import Obj, is_terminating, random_suffix, seconds_since, timestamp
+from sandbox.kubernetes.controllers.meta import (
+    Obj,
+    is_controlled_by,
+    is_terminating,
+    random_suffix,
+    seconds_since,
+    timestamp,
+)
 from sandbox.kubernetes.controllers.operators.ray import dashboard, nodes, suspension
 from sandbox.kubernetes.controllers.operators.ray.status import ClusterView, service_status
 from sandbox.kubernetes.controllers.pods import is_active, is_ready
 from sandbox.kubernetes.controllers.recorder import Recorder
-from sandbox.kubernetes.controllers.workqueue import Key, own_key, run_controller
+from sandbox.kubernetes.controllers.workqueue import Key, keys_of_owner, own_key, run_controller
 from sandbox.kubernetes.resources import ENDPOINTSLICES, PODS, SERVICES, Resource
 
 MANAGER = "kuberay-operator"
@@ -38,12 +45,8 @@ class RayServices:
     async def run(self) -> None:
         """Reconcile until cancelled."""
         async with aiohttp.ClientSession() as self._session:
-            await run_controller(self._cluster, {self._resource: own_key, PODS: self._keys_of_pod}, self.reconcile)
-
-    def _keys_of_pod(self, pod: Obj) -> list[Key]:
-        owners = pod["metadata"].get("ownerReferences") or []
-        names = [one["name"] for one in owners if one["kind"] == self._resource.kind]
-        return [(pod["metadata"]["namespace"], name) for name in names]
+            sources = {self._resource: own_key, PODS: keys_of_owner(self._resource.kind)}
+            await run_controller(self._cluster, sources, self.reconcile)
 
     def _until_noticed(self, service: Obj) -> float:
         """Seconds until the operator has heard of the object: who made it sees it untouched for a moment."""
@@ -79,7 +82,7 @@ class RayServices:
             (kind, one)
             for kind in (PODS, SERVICES)
             for one in self._cluster.list(kind, service["metadata"]["namespace"])
-            if any(owner["uid"] == service["metadata"]["uid"] for owner in one["metadata"].get("ownerReferences") or [])
+            if is_controlled_by(one, service)
         ]
         if suspension.is_true(service, suspension.SUSPENDING):
             for kind, one in owned:
@@ -188,9 +191,8 @@ class RayServices:
         """Delete the pods of clusters that are neither active nor pending, once their delay is over."""
         delay = service["spec"].get("rayClusterDeletionDelaySeconds", DELETION_DELAY)
         for pod in self._cluster.list(PODS, service["metadata"]["namespace"]):
-            owned = (service["metadata"]["namespace"], service["metadata"]["name"]) in self._keys_of_pod(pod)
             name = (pod["metadata"].get("labels") or {}).get(nodes.CLUSTER, "")
-            if not owned or name in kept or is_terminating(pod):
+            if not is_controlled_by(pod, service) or name in kept or is_terminating(pod):
                 continue
             since = self._retired.get(name)
             if since is None or seconds_since(since) >= delay:
