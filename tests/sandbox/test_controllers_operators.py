@@ -225,6 +225,11 @@ def is_serving(harness: Harness, resource: Resource) -> bool:
     return conditions({"status": status_of(harness, resource)}).get("Ready") == ("True", "NonZeroServeEndpoints")
 
 
+def cluster_state(status: dict[str, Any]) -> str | None:
+    """The state of a RayService's active cluster, None until all its pods have been ready."""
+    return status["activeServiceStatus"]["rayClusterStatus"].get("state")
+
+
 def test_a_ray_service_serves_and_is_replaced_by_a_new_cluster(tmp_path: Path) -> None:
     async def main() -> None:
         async with running_cluster(tmp_path, nodes=[BIG_NODE], images=[RAY_IMAGE]) as harness:
@@ -234,6 +239,8 @@ def test_a_ray_service_serves_and_is_replaced_by_a_new_cluster(tmp_path: Path) -
             first = status_of(harness, resource)
             assert conditions({"status": first})["Ready"] == ("False", "Initializing")
             await eventually(lambda: is_serving(harness, resource), 20)
+            # The head may serve before the worker is ready; only then is the cluster.
+            await eventually(lambda: cluster_state(status_of(harness, resource)) == "ready")
             status = status_of(harness, resource)
             active = status["activeServiceStatus"]
             assert active["rayClusterName"] == first["pendingServiceStatus"]["rayClusterName"]
@@ -242,7 +249,6 @@ def test_a_ray_service_serves_and_is_replaced_by_a_new_cluster(tmp_path: Path) -
                 "status": "RUNNING",
                 "serveDeploymentStatuses": {"LLMDeployment": {"message": "", "status": "HEALTHY"}},
             }
-            assert active["rayClusterStatus"]["state"] == "ready"
             assert status["serviceStatus"] == "Running"
             assert "pendingServiceStatus" not in status
             assert len(harness.pods()) == 2
