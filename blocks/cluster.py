@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from blocks.aws import session_of
-from blocks.references import Referable
+from blocks.references import Referable, described_once
 from kube.connect import Cluster, eks, from_kubeconfig, in_cluster
 from kube.eks import aws_error
 from serving.spec import DnsLabel
@@ -52,7 +52,7 @@ class InferenceCluster(Referable, Block):
     )
 
     # A validation error must not quote the kubeconfig.
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config = ConfigDict(hide_input_in_errors=True, json_schema_extra=described_once)
 
     kubeconfig: KubernetesCredentials | None = Field(
         default=None,

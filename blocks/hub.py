@@ -1,9 +1,9 @@
 """Access to the Hugging Face Hub, saved as a Prefect block."""
 
 from prefect.blocks.core import Block
-from pydantic import Field, SecretStr
+from pydantic import ConfigDict, Field, SecretStr
 
-from blocks.references import Referable
+from blocks.references import Referable, described_once
 from staging.hub import HubAccess
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -21,6 +21,8 @@ class HuggingFaceHub(Referable, Block):
     _block_type_name = "Hugging Face Hub"
     _block_type_slug = "hugging-face-hub"
     _description = "Token and address of the Hugging Face Hub: staging reads models with it, pods get it as a Secret."
+
+    model_config = ConfigDict(json_schema_extra=described_once)
 
     token: SecretStr | None = Field(
         default=None,

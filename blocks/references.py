@@ -1,9 +1,29 @@
 """Blocks that a parameter may name by reference."""
 
+from copy import deepcopy
+from functools import cache
 from typing import Any, ClassVar
 
+from prefect.blocks.core import Block, schema_extra
 from pydantic import GetJsonSchemaHandler
 from pydantic_core import CoreSchema
+
+
+def described_once(schema: dict[str, Any], model: type[Block]) -> None:
+    """Adds what Prefect says of a block to its JSON schema, as ``json_schema_extra`` of the block's ``model_config``.
+
+    Prefect works it out anew, down to the checksums of the blocks inside, wherever a flow has the block as a
+    parameter: a third of the time in which our flows are imported (measured, Prefect 3.8).
+    """
+    schema.pop("description", None)
+    schema.update(deepcopy(_description(model)))
+
+
+@cache
+def _description(model: type[Block]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    schema_extra(found, model)
+    return found
 
 
 class Referable:

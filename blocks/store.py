@@ -4,10 +4,10 @@ from typing import Any
 
 from prefect.blocks.core import Block
 from prefect_aws import AwsCredentials
-from pydantic import Field, SerializationInfo, SerializerFunctionWrapHandler, field_serializer
+from pydantic import ConfigDict, Field, SerializationInfo, SerializerFunctionWrapHandler, field_serializer
 
 from blocks.aws import session_of
-from blocks.references import Referable
+from blocks.references import Referable, described_once
 from staging.store import StoreAccess
 
 MASK = "********"
@@ -29,6 +29,8 @@ class ModelStore(Referable, Block):
     _block_type_name = "Model Store"
     _block_type_slug = "model-store"
     _description = "S3 bucket and prefix that hold staged models, and the identity that writes them."
+
+    model_config = ConfigDict(json_schema_extra=described_once)
 
     bucket: str = Field(
         pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", title="Bucket", description="Name alone, without s3://"

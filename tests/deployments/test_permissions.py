@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import State
 
 from deployments.rules import FLOWS, Right, manifests, rights
 from flows.benchmark_endpoint import LoadEngine, benchmark_endpoint
-from flows.deploy_model import SUBFLOWS
+from flows.deploy_model import subflow_of
 from flows.list_endpoints import list_endpoints
 from flows.parameters import WorkloadOptions
 from flows.remove_endpoint import remove_endpoint
@@ -124,7 +124,7 @@ Flow = Callable[[World], Awaitable[State[Any]]]
 def deploy(framework: Framework, endpoint: str, **parameters: Any) -> Flow:
     def start(place: World) -> Awaitable[State[Any]]:
         given = {"endpoint": endpoint, "model": MODEL, "workload": work(), **place.target(), **parameters}
-        started: Awaitable[State[Any]] = SUBFLOWS[framework](**given, return_state=True)
+        started: Awaitable[State[Any]] = subflow_of(framework)(**given, return_state=True)
         return started
 
     return start
