@@ -7,6 +7,7 @@ moto's global list of names, so that servers side by side can each have a bucket
 import io
 import itertools
 import os
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -16,6 +17,17 @@ from werkzeug.test import run_wsgi_app
 from sandbox.http_messages import Request, Response
 
 _NUMBERS = itertools.count(1)
+
+
+class _Untracked(list[Any]):
+    def append(self, item: Any, /) -> None:
+        """Keeps nothing."""
+
+
+for _kind in (FakeBucket, FakeKey, FakeMultipart):
+    # moto keeps all that it ever made, for a reset that nothing here asks for: every part of every upload, up to 16 MiB
+    # of each in memory, would live as long as the process (moto 5.1, moto.core.common_models.BaseModel).
+    _kind.instances_tracked = _Untracked()  # type: ignore[union-attr]
 
 
 class Moto:

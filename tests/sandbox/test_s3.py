@@ -1,8 +1,10 @@
 """The sandbox's S3 and STS, asked by the real boto3: what the services refuse, and how."""
 
 import base64
+import gc
 import hashlib
 import http.client
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -247,3 +249,16 @@ def test_the_log_holds_no_credential(s3: S3Server) -> None:
     ]
     assert s3.secret_key not in repr(s3.requests) + repr(s3.owner)
     assert "Signature" not in repr(s3.requests)
+
+
+def test_what_nobody_can_read_any_more_takes_no_memory(s3: S3Server) -> None:
+    asked = client(s3)
+    upload = asked.create_multipart_upload(Bucket="models", Key="parts")["UploadId"]
+    asked.upload_part(Bucket="models", Key="parts", UploadId=upload, PartNumber=1, Body=b"part")
+    asked.put_object(Bucket="models", Key="whole", Body=b"first")
+    kept = [weakref.ref(one) for one in (s3._moto.upload("models", upload), s3._moto.object("models", "whole")) if one]
+    assert len(kept) == 2
+    asked.abort_multipart_upload(Bucket="models", Key="parts", UploadId=upload)
+    asked.put_object(Bucket="models", Key="whole", Body=b"second")
+    gc.collect()
+    assert [one() for one in kept] == [None, None]
