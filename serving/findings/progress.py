@@ -10,7 +10,7 @@ from serving.snapshot import Snapshot, being_deleted, condition, name_of, namesp
 
 
 def find(snapshot: Snapshot) -> Iterator[Diagnosis]:
-    """Yields Deployments whose progress deadline passed, that are paused or at zero, and RayServices that gave up."""
+    """Yields workloads whose time was over, and those that somebody paused, suspended or scaled to zero."""
     yield from _held_back(snapshot)
     for deployment in snapshot.kind("deployments"):
         progressing = condition(deployment, "Progressing")
@@ -51,13 +51,11 @@ def find(snapshot: Snapshot) -> Iterator[Diagnosis]:
 
 
 def _held_back(snapshot: Snapshot) -> Iterator[Diagnosis]:
-    """Deployments that somebody keeps from having pods of their present template: nothing is broken."""
-    alive = [pod for pod in snapshot.pods if not being_deleted(pod)]
+    """Workloads that somebody keeps from having pods of their present template: nothing is broken."""
     for deployment in snapshot.kind("deployments"):
-        name, namespace = name_of(deployment), snapshot.namespace(deployment)
         spec, status = deployment.get("spec") or {}, deployment.get("status") or {}
-        replicas = int(spec.get("replicas", 1))
-        if spec.get("paused") and int(status.get("updatedReplicas") or 0) < replicas:
+        if spec.get("paused") and int(status.get("updatedReplicas") or 0) < int(spec.get("replicas", 1)):
+            name, namespace = name_of(deployment), snapshot.namespace(deployment)
             yield Diagnosis(
                 Category.ROLLOUT,
                 "paused",
@@ -66,16 +64,38 @@ def _held_back(snapshot: Snapshot) -> Iterator[Diagnosis]:
                 (f"Let it go on: kubectl rollout resume -n {namespace} deployment/{name}",),
                 final=False,
             )
-        elif not replicas and not alive and not being_deleted(deployment):
-            yield Diagnosis(
-                Category.ROLLOUT,
-                "scaled-to-zero",
-                f"Deployment {name} is scaled to 0: no pod of it answers.",
-                (Evidence(f"Deployment {namespace}/{name} spec.replicas", "0"),),
-                (
-                    f"Scale it up: kubectl scale -n {namespace} deployment/{name} --replicas=1",
-                    f"If an autoscaler (KEDA, HPA) took it to 0, see what wakes it: kubectl get scaledobject,hpa -n "
-                    f"{namespace}",
-                ),
-                final=False,
-            )
+    for service in snapshot.kind("rayservices"):
+        if (service.get("spec") or {}).get("suspend") and not being_deleted(service):
+            yield _suspended(name_of(service), snapshot.namespace(service))
+    if all(being_deleted(pod) for pod in snapshot.pods):
+        for kind, plural in (("Deployment", "deployments"), ("LeaderWorkerSet", "leaderworkersets")):
+            for workload in snapshot.kind(plural):
+                if (workload.get("spec") or {}).get("replicas", 1) == 0 and not being_deleted(workload):
+                    yield _at_zero(kind, name_of(workload), snapshot.namespace(workload))
+
+
+def _suspended(name: str, namespace: str) -> Diagnosis:
+    patch = '{"spec":{"suspend":false}}'
+    return Diagnosis(
+        Category.ROLLOUT,
+        "suspended",
+        f"RayService {name} is suspended: KubeRay has deleted its Ray clusters, and no pod of it answers.",
+        (Evidence(f"RayService {namespace}/{name} spec.suspend", "true"),),
+        (f"Resume it: kubectl patch rayservice -n {namespace} {name} --type merge -p '{patch}'",),
+        final=False,
+    )
+
+
+def _at_zero(kind: str, name: str, namespace: str) -> Diagnosis:
+    return Diagnosis(
+        Category.ROLLOUT,
+        "scaled-to-zero",
+        f"{kind} {name} is scaled to 0: no pod of it answers.",
+        (Evidence(f"{kind} {namespace}/{name} spec.replicas", "0"),),
+        (
+            f"Scale it up: kubectl scale -n {namespace} {kind.lower()}/{name} --replicas=1",
+            f"If an autoscaler (KEDA, HPA) took it to 0, see what wakes it: kubectl get scaledobject,hpa -n "
+            f"{namespace}",
+        ),
+        final=False,
+    )

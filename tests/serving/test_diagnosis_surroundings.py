@@ -210,6 +210,28 @@ def test_a_deployment_that_somebody_holds_back() -> None:
     held(paused, "rollout/paused", "kubectl rollout resume -n inference deployment/chat")
 
 
+def test_a_group_at_zero_and_a_suspended_ray_service() -> None:
+    group = copy.deepcopy(last("26")) | {"pods": [], "events": [], "requests": []}
+    group["leaderworkersets"][0]["spec"]["replicas"] = 0
+    held(group, "rollout/scaled-to-zero", "kubectl scale -n inference leaderworkerset/lws-chat --replicas=1")
+    ray = copy.deepcopy(last("25b")) | {"pods": [], "events": [], "requests": []}
+    (service,) = ray["rayservices"]
+    service["spec"]["suspend"] = True
+    service["status"] = {
+        "observedGeneration": service["metadata"]["generation"],
+        "conditions": [
+            {
+                "type": "Suspended",
+                "status": "True",
+                "reason": "SuspendComplete",
+                "message": "All owned resources gone.",
+            },
+            {"type": "Ready", "status": "False", "reason": "SuspendComplete", "message": "RayService is suspended."},
+        ],
+    }
+    held(ray, "rollout/suspended", "kubectl patch rayservice -n inference")
+
+
 def test_a_disk_that_no_node_has_room_for() -> None:
     says = "0/1 nodes are available: 1 node(s) did not have enough free storage."
     waits = "waiting for first consumer to be created before binding"
