@@ -3,12 +3,14 @@
 import json
 import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 RUN_SECONDS = 400
 BUSY = 503
@@ -206,13 +208,17 @@ class Ui:
         self.open_tab("Artifacts")
         card = self.page.locator(".artifact-card", has=self.page.get_by_text(key, exact=True)).first
         deadline = time.monotonic() + RUN_SECONDS
-        while not card.is_visible() and time.monotonic() < deadline:
-            # Those of the run's tasks are loaded when their place comes into view.
+        text = self.page.locator(".artifact-data-markdown")
+        while not text.is_visible() and time.monotonic() < deadline:
+            # Those of the run's tasks are loaded when their place comes into view, and the list is drawn anew.
             self.page.mouse.move(700, 700)
             self.page.mouse.wheel(0, 2000)
             self.page.wait_for_timeout(500)
-        card.click()
-        return self.page.locator(".artifact-data-markdown")
+            with suppress(PlaywrightTimeoutError):
+                if card.is_visible():
+                    card.click(timeout=3000)
+                    text.wait_for(timeout=10_000)
+        return text
 
     def picture(self, name: str, *, dialog: bool = False) -> None:
         """Takes a picture for the documentation, if these are wanted; an open dialog stays as it is."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pytest
@@ -41,8 +42,9 @@ WAIT_SECONDS = 300.0
 KILLS = Permission("delete", "batch", "jobs", NAMESPACE)
 """Asked for only if a run is cancelled in the moment in which the worker submits it (Prefect 3.8.8)."""
 PROGRAMS = {
-    # The worker image's `prefect`: this project, as it stands, in the Python that runs the tests.
-    "inference-flows": 'exec "$SANDBOX_PYTHON" -m prefect "$@"',
+    # The worker image's `prefect`: this project, as it stands, in the Python that runs the tests. Their paths are in the
+    # program: in the environment the sandbox's node would take them for paths in the pod, /tmp for example.
+    "inference-flows": f'PYTHONPATH={quote(str(PROJECT))} exec {quote(sys.executable)} -m prefect "$@"',
     "broken-flows": "echo 'ModuleNotFoundError: No module named flows' >&2; exit 3",
 }
 
@@ -54,8 +56,7 @@ def images(home: Path) -> Iterator[ImageConfig]:
         command.parent.mkdir(parents=True)
         command.write_text(f"#!/bin/sh\n{program}\n")
         command.chmod(0o755)
-        env = {"SANDBOX_PYTHON": sys.executable, "PYTHONPATH": str(PROJECT), "DO_NOT_TRACK": "1"}
-        yield ImageConfig(f"example.com/{name}:*", path=command.parent, env=env)
+        yield ImageConfig(f"example.com/{name}:*", path=command.parent, env={"DO_NOT_TRACK": "1"})
 
 
 def user(account: tuple[str, str]) -> str:
