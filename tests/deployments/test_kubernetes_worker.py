@@ -42,8 +42,8 @@ WAIT_SECONDS = 300.0
 KILLS = Permission("delete", "batch", "jobs", NAMESPACE)
 """Asked for only if a run is cancelled in the moment in which the worker submits it (Prefect 3.8.8)."""
 PROGRAMS = {
-    # The worker image's `prefect`: this project, as it stands, in the Python that runs the tests. Their paths are in the
-    # program: in the environment the sandbox's node would take them for paths in the pod, /tmp for example.
+    # The worker image's `prefect`: this project, as it stands, in the Python that runs the tests. Their paths are in
+    # the program: in the environment the sandbox's node would take them for paths in the pod, /tmp for example.
     "inference-flows": f'PYTHONPATH={quote(str(PROJECT))} exec {quote(sys.executable)} -m prefect "$@"',
     "broken-flows": "echo 'ModuleNotFoundError: No module named flows' >&2; exit 3",
 }
