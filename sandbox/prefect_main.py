@@ -5,14 +5,21 @@ committed, is refused with SQLITE_BUSY_SNAPSHOT; the server answers 503 and the 
 again. The request for a task's concurrency slots reads and then writes: on a busy machine most of them were refused,
 and a deploy lost 2 to 60 s (measured: 7 of 11 requests refused, none of 5 with this). In production the database is
 PostgreSQL, which knows no such refusal.
+
+A new database begins as a copy of one that was migrated before, see `sandbox.prefect_database`.
 """
 
+import os
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from prefect.server.database.configurations import AioSqliteConfiguration
+from prefect.server.database.interface import PrefectDBInterface
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
+
+from sandbox import prefect_database
 
 begin_as_prefect_does = AioSqliteConfiguration.begin_transaction
 
@@ -28,10 +35,16 @@ async def begin_immediately(
         yield transaction
 
 
+async def create_database(self: PrefectDBInterface) -> None:
+    """Brings the database in PREFECT_HOME up to date."""
+    await prefect_database.create(Path(os.environ["PREFECT_HOME"]) / "prefect.db", self.run_migrations_upgrade)
+
+
 def main() -> None:
     """Runs the command line."""
     from prefect.cli import app
 
+    PrefectDBInterface.create_db = create_database  # type: ignore[method-assign]
     AioSqliteConfiguration.begin_transaction = begin_immediately  # type: ignore[method-assign]
     sys.argv[0] = "prefect"
     app()
