@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sandbox.kubernetes.certificates import make_certificates
 from sandbox.processes import alive, child, log_tail, wait_for
 
 PROJECT = Path(__file__).parents[1]
@@ -80,6 +81,9 @@ def serve_prefect(home: Path, *, port: int = 0) -> Iterator[PrefectServer]:
     with reserved_port(port) as chosen:
         url = f"http://127.0.0.1:{chosen}"
         env = _environment(home, url)
+        # No request is over TLS here, yet Prefect's client reads all authorities that it trusts, 45 ms, each time it is
+        # made, several times a run: this is a file with one.
+        env["PREFECT_API_SSL_CERT_FILE"] = str(make_certificates(home).ca)
         # Not imported: this process may not have said yet which server it means.
         command = [sys.executable, "-m", "sandbox.prefect_main", "server", "start", "--host", "127.0.0.1"]
         command += ["--port", str(chosen)]

@@ -59,7 +59,8 @@ def sandbox(options: RunOptions, console: Console) -> Iterator[Sandbox]:
         names = tuple(name for name, needed in wanted.items() if needed)
         console.print(f"Starting {_listed(names)} on this machine …", highlight=False)
         prefect = stack.enter_context(serve_prefect(home / "prefect", port=DEFAULT_PORT))
-        os.environ["PREFECT_API_URL"], os.environ["PREFECT_HOME"] = prefect.api_url, str(prefect.home)
+        for name in ("PREFECT_API_URL", "PREFECT_API_SSL_CERT_FILE", "PREFECT_HOME"):
+            os.environ[name] = prefect.env[name]
         spec = resolve(get_preset(options.preset))
         nodes = nodes_for(spec.instance_type, spec.replicas * group_size(spec))
         servers = stack.enter_context(serve(names, home, vllm=options.vllm, nodes=nodes))

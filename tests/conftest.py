@@ -44,10 +44,15 @@ def prefect_of_its_own(home: Path) -> "Iterator[PrefectServer]":
 @contextmanager
 def reporting_to(server: "PrefectServer", settings: "Mapping[Setting, Any] | None" = None) -> Iterator[None]:
     """This process's runs are reported to the server, with these settings besides, while the block lasts."""
-    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+    from prefect.settings import PREFECT_API_SSL_CERT_FILE, PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
     let_go_of_server()
-    with temporary_settings({PREFECT_API_URL: server.api_url, PREFECT_HOME: server.home, **(settings or {})}):
+    known = {
+        PREFECT_API_URL: server.api_url,
+        PREFECT_API_SSL_CERT_FILE: server.env["PREFECT_API_SSL_CERT_FILE"],
+        PREFECT_HOME: server.home,
+    }
+    with temporary_settings(known | dict(settings or {})):
         try:
             yield
         finally:

@@ -27,14 +27,26 @@ class Cluster:
         return clone(found) if found else None
 
     def list(
-        self, resource: Resource, namespace: str | None = None, labels: Mapping[str, str] | None = None
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        *,
+        where: Callable[[dict[str, Any]], bool] = lambda _: True,
     ) -> list[dict[str, Any]]:
-        """Objects in order of their names, of one namespace or of all, that carry all of `labels`."""
+        """Objects in order of their names, of one namespace or of all, that carry all of `labels`.
+
+        Args:
+            resource: Which resource.
+            namespace: None for all.
+            labels: What they carry.
+            where: Which to copy, from the object as it is stored: to be read, not changed.
+        """
         wanted = (labels or {}).items()
         return [
             clone(one)
             for one in self._store.select(resource.key, namespace)
-            if wanted <= one["metadata"].get("labels", {}).items()
+            if wanted <= one["metadata"].get("labels", {}).items() and where(one)
         ]
 
     def create(self, resource: Resource, obj: dict[str, Any], *, manager: str) -> dict[str, Any]:

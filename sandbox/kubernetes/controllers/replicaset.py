@@ -78,7 +78,11 @@ class ReplicaSets:
         """The pods it controls; orphans that its selector takes are adopted, strangers released."""
         namespace, selector = replica_set["metadata"]["namespace"], replica_set["spec"]["selector"]
         claimed: list[Obj] = []
-        for pod in self._cluster.list(PODS, namespace):
+
+        def concerns(pod: Obj) -> bool:
+            return is_controlled_by(pod, replica_set) or controller_of(pod) is None
+
+        for pod in self._cluster.list(PODS, namespace, where=concerns):
             fits = selects(selector, pod["metadata"].get("labels"))
             if is_controlled_by(pod, replica_set):
                 if fits or is_terminating(pod):

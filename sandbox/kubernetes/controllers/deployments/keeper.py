@@ -34,7 +34,11 @@ class Keeper:
         """The ReplicaSets it controls, orphans adopted."""
         namespace, selector = deployment["metadata"]["namespace"], deployment["spec"]["selector"]
         claimed: list[Obj] = []
-        for one in self._cluster.list(REPLICASETS, namespace):
+
+        def concerns(one: Obj) -> bool:
+            return is_controlled_by(one, deployment) or controller_of(one) is None
+
+        for one in self._cluster.list(REPLICASETS, namespace, where=concerns):
             if is_controlled_by(one, deployment):
                 claimed.append(one)
             elif (
