@@ -67,6 +67,7 @@ def measure(label: str, steps: list[list[str]], environment: dict[str, str]) -> 
     Raises:
         SystemExit: One of them failed.
     """
+    os.sync()  # what the run before left to be written to the disk is not this one's work
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     peak, written = 0, {}
     for step in steps:
