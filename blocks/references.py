@@ -13,7 +13,7 @@ def described_once(schema: dict[str, Any], model: type[Block]) -> None:
     """Adds what Prefect says of a block to its JSON schema, as ``json_schema_extra`` of the block's ``model_config``.
 
     Prefect works it out anew, down to the checksums of the blocks inside, wherever a flow has the block as a
-    parameter: a third of the time in which our flows are imported (measured, Prefect 3.8).
+    parameter: a fifth of the time in which our flows are imported (measured, Prefect 3.8).
     """
     schema.pop("description", None)
     schema.update(deepcopy(_description(model)))

@@ -16,8 +16,10 @@ from blocks.cluster import InferenceCluster
 from blocks.hub import HuggingFaceHub
 from blocks.store import ModelStore
 from deployments.register import read
+from flows.deploy_model import subflow_of
 from serving.catalog import Overrides, get_preset, load_presets, preset_names, resolve
 from serving.options import Autoscaling, RayOptions, VllmOptions
+from serving.spec import Framework
 
 FLOWS = sorted({entry["entrypoint"] for entry in read()})
 BLOCKS = {
@@ -90,6 +92,12 @@ def wrong(*findings: tuple[bool, str]) -> list[str]:
 def test_every_flow_is_looked_at() -> None:
     assert len(FLOWS) >= 14
     assert len(ALL) > 300
+
+
+def test_each_framework_has_its_flow() -> None:
+    assert {one.value: subflow_of(one).name for one in Framework} == {
+        one.value: f"deploy-{one.value}" for one in Framework
+    }
 
 
 def test_every_field_has_a_heading_a_description_and_one_kind_of_input() -> None:
