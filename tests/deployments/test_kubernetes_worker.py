@@ -125,6 +125,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
             "PREFECT_WORKER_QUERY_SECONDS": "2",
             "PREFECT_HOME": str(home / "worker"),
         }
+        del env["PREFECT_API_SSL_CERT_FILE"]  # a worker hands its settings on, and its pods have no such file
         command = ["-m", "prefect", "worker", "start", "--pool", KUBERNETES.name, "--type", "kubernetes"]
         log = home / "worker.log"
         stack.enter_context(
