@@ -56,17 +56,16 @@ def _held_back(snapshot: Snapshot) -> Iterator[Diagnosis]:
         spec, status = deployment.get("spec") or {}, deployment.get("status") or {}
         if spec.get("paused") and int(status.get("updatedReplicas") or 0) < int(spec.get("replicas", 1)):
             name, namespace = name_of(deployment), snapshot.namespace(deployment)
-            yield Diagnosis(
-                Category.ROLLOUT,
-                "paused",
-                f"The rollout of Deployment {name} is paused: pods of its present template are not made.",
-                (Evidence(f"Deployment {namespace}/{name} spec.paused", "true"),),
-                (f"Let it go on: kubectl rollout resume -n {namespace} deployment/{name}",),
-                final=False,
-            )
+            cause = f"The rollout of Deployment {name} is paused: pods of its present template are not made."
+            fix = f"Let it go on: kubectl rollout resume -n {namespace} deployment/{name}"
+            yield _held("paused", cause, Evidence(f"Deployment {namespace}/{name} spec.paused", "true"), fix)
     for service in snapshot.kind("rayservices"):
         if (service.get("spec") or {}).get("suspend") and not being_deleted(service):
-            yield _suspended(name_of(service), snapshot.namespace(service))
+            name, namespace = name_of(service), snapshot.namespace(service)
+            cause = f"RayService {name} is suspended: KubeRay deletes its Ray clusters, and no pod of it answers."
+            patch = '{"spec":{"suspend":false}}'
+            fix = f"Resume it: kubectl patch rayservice -n {namespace} {name} --type merge -p '{patch}'"
+            yield _held("suspended", cause, Evidence(f"RayService {namespace}/{name} spec.suspend", "true"), fix)
     if all(being_deleted(pod) for pod in snapshot.pods):
         for kind, plural in (("Deployment", "deployments"), ("LeaderWorkerSet", "leaderworkersets")):
             for workload in snapshot.kind(plural):
@@ -74,28 +73,15 @@ def _held_back(snapshot: Snapshot) -> Iterator[Diagnosis]:
                     yield _at_zero(kind, name_of(workload), snapshot.namespace(workload))
 
 
-def _suspended(name: str, namespace: str) -> Diagnosis:
-    patch = '{"spec":{"suspend":false}}'
-    return Diagnosis(
-        Category.ROLLOUT,
-        "suspended",
-        f"RayService {name} is suspended: KubeRay has deleted its Ray clusters, and no pod of it answers.",
-        (Evidence(f"RayService {namespace}/{name} spec.suspend", "true"),),
-        (f"Resume it: kubectl patch rayservice -n {namespace} {name} --type merge -p '{patch}'",),
-        final=False,
-    )
-
-
 def _at_zero(kind: str, name: str, namespace: str) -> Diagnosis:
-    return Diagnosis(
-        Category.ROLLOUT,
+    return _held(
         "scaled-to-zero",
         f"{kind} {name} is scaled to 0: no pod of it answers.",
-        (Evidence(f"{kind} {namespace}/{name} spec.replicas", "0"),),
-        (
-            f"Scale it up: kubectl scale -n {namespace} {kind.lower()}/{name} --replicas=1",
-            f"If an autoscaler (KEDA, HPA) took it to 0, see what wakes it: kubectl get scaledobject,hpa -n "
-            f"{namespace}",
-        ),
-        final=False,
+        Evidence(f"{kind} {namespace}/{name} spec.replicas", "0"),
+        f"Scale it up: kubectl scale -n {namespace} {kind.lower()}/{name} --replicas=1",
+        f"If an autoscaler (KEDA, HPA) took it to 0, see what wakes it: kubectl get scaledobject,hpa -n {namespace}",
     )
+
+
+def _held(reason: str, cause: str, evidence: Evidence, *fixes: str) -> Diagnosis:
+    return Diagnosis(Category.ROLLOUT, reason, cause, (evidence,), fixes, final=False)

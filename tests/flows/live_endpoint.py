@@ -109,12 +109,16 @@ def mute_tokenizer() -> bytes:
     return json.dumps(made).encode()
 
 
+EXPIRED = "2026-01-01T00:00:00.000000Z"
+"""When a lease was last renewed whose time a test lets be over."""
+
+
 def let_lease_expire(cluster: Cluster, namespace: str, endpoint: str) -> None:
     """As if the seconds of a killed run's lease had passed."""
     kind, name = ("coordination.k8s.io/v1", "Lease"), lease_name(endpoint)
     lease = get(cluster, *kind, name, namespace)
     if lease is not None:
-        lease["spec"]["renewTime"] = "2026-01-01T00:00:00.000000Z"
+        lease["spec"]["renewTime"] = EXPIRED
         path = find_kind(cluster, *kind).path(namespace, name)
         assert call(cluster, "PUT", path, doing="let the lease expire", body=lease).status == 200
 

@@ -7,7 +7,6 @@ import os
 import random
 import time
 from collections import Counter
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from serving.frameworks.labels import RELEASE_LABEL, RUN_LABEL
 from serving.record import EndpointRecord
 from tests.flows.child import Child, Ended, start
 from tests.flows.conftest import World, cluster_block
-from tests.flows.live_endpoint import WAIT_SECONDS, Spot, all_objects, ask, let_lease_expire, make_spot
+from tests.flows.live_endpoint import EXPIRED, WAIT_SECONDS, Spot, all_objects, ask, let_lease_expire, make_spot
 
 SPACE, ENDPOINT = "kills", "killed"
 STEPS = ("deploy", "refresh", "rollback", "remove")
@@ -111,9 +110,8 @@ def state_of(spot: Spot) -> State:
 
 
 def holder_of(lease: dict[str, Any]) -> str:
-    """Who holds the endpoint; nobody whose time is over: a run that finds nothing to do leaves such a lease alone."""
-    until = datetime.fromisoformat(lease["renewTime"]) + timedelta(seconds=lease["leaseDurationSeconds"])
-    return str(lease.get("holderIdentity") or "") if until > datetime.now(UTC) else ""
+    """Who holds the endpoint; not the killed run, whose lease one that finds nothing to do leaves alone."""
+    return "" if lease["renewTime"] == EXPIRED else str(lease.get("holderIdentity") or "")
 
 
 def bare(thing: dict[str, Any]) -> dict[str, Any]:

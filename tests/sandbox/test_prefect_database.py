@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.prefect_database import create, template
+from sandbox.prefect_server import serve_prefect, wait_until_healthy
 
 
 @pytest.fixture(autouse=True)
@@ -70,3 +71,14 @@ def test_a_damaged_template_is_replaced(damage: bytes | None, tmp_path: Path) ->
 def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path: Path, cache: Path) -> None:
     cache.parent.write_text("a file, and no folder")
     assert [created(tmp_path / name) for name in ("a.db", "b.db")] == [1, 1]
+
+
+@pytest.mark.long
+def test_a_server_keeps_its_migrated_database_and_the_next_begins_with_it(tmp_path: Path) -> None:
+    with serve_prefect(tmp_path / "a") as server:
+        wait_until_healthy(server)
+    with closing(sqlite3.connect(template())) as connection, connection:
+        connection.execute("CREATE TABLE mark (id)")
+    with serve_prefect(tmp_path / "b") as server:
+        wait_until_healthy(server)
+        assert {"flow_run", "mark"} <= set(tables(server.home / "prefect.db"))

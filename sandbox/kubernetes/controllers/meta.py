@@ -1,7 +1,7 @@
 """What controllers ask of any object: its owner, its times, whether a selector takes it."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -69,6 +69,11 @@ def is_controlled_by(obj: Obj, owner: Obj) -> bool:
     """Tell whether `owner` is the controller of `obj`."""
     reference = controller_of(obj)
     return reference is not None and reference["uid"] == owner["metadata"]["uid"]
+
+
+def may_be_claimed_by(owner: Obj) -> Callable[[Obj], bool]:
+    """What `owner` controls, and what nobody does: all that its controller has to look at."""
+    return lambda obj: controller_of(obj) is None or is_controlled_by(obj, owner)
 
 
 def is_terminating(obj: Obj) -> bool:

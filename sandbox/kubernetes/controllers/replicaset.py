@@ -9,6 +9,7 @@ from sandbox.kubernetes.controllers.meta import (
     controller_of,
     is_controlled_by,
     is_terminating,
+    may_be_claimed_by,
     owner_reference,
     selects,
     timestamp,
@@ -78,11 +79,7 @@ class ReplicaSets:
         """The pods it controls; orphans that its selector takes are adopted, strangers released."""
         namespace, selector = replica_set["metadata"]["namespace"], replica_set["spec"]["selector"]
         claimed: list[Obj] = []
-
-        def concerns(pod: Obj) -> bool:
-            return is_controlled_by(pod, replica_set) or controller_of(pod) is None
-
-        for pod in self._cluster.list(PODS, namespace, where=concerns):
+        for pod in self._cluster.list(PODS, namespace, where=may_be_claimed_by(replica_set)):
             fits = selects(selector, pod["metadata"].get("labels"))
             if is_controlled_by(pod, replica_set):
                 if fits or is_terminating(pod):

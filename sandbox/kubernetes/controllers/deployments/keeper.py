@@ -11,6 +11,7 @@ from sandbox.kubernetes.controllers.meta import (
     controller_of,
     is_controlled_by,
     is_terminating,
+    may_be_claimed_by,
     owner_reference,
     selects,
 )
@@ -34,11 +35,7 @@ class Keeper:
         """The ReplicaSets it controls, orphans adopted."""
         namespace, selector = deployment["metadata"]["namespace"], deployment["spec"]["selector"]
         claimed: list[Obj] = []
-
-        def concerns(one: Obj) -> bool:
-            return is_controlled_by(one, deployment) or controller_of(one) is None
-
-        for one in self._cluster.list(REPLICASETS, namespace, where=concerns):
+        for one in self._cluster.list(REPLICASETS, namespace, where=may_be_claimed_by(deployment)):
             if is_controlled_by(one, deployment):
                 claimed.append(one)
             elif (

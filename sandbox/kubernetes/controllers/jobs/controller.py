@@ -52,7 +52,7 @@ class Jobs:
     def reconcile(self, key: Key) -> float | None:
         """Bring one Job's pods and status to where they should be; return when to look again."""
         job = self._cluster.get(JOBS, *key)
-        pods = [pod for pod in self._cluster.list(PODS, key[0]) if key in keys_of_pod(pod)]
+        pods = self._cluster.list(PODS, key[0], where=lambda pod: key in keys_of_pod(pod))
         for pod in pods:
             if job is None or not is_controlled_by(pod, job) or is_terminating(job):
                 self._release(pod)  # their Job is gone: nobody will count them

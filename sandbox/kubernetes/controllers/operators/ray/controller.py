@@ -81,8 +81,9 @@ class RayServices:
         owned = [
             (kind, one)
             for kind in (PODS, SERVICES)
-            for one in self._cluster.list(kind, service["metadata"]["namespace"])
-            if is_controlled_by(one, service)
+            for one in self._cluster.list(
+                kind, service["metadata"]["namespace"], where=lambda one: is_controlled_by(one, service)
+            )
         ]
         if suspension.is_true(service, suspension.SUSPENDING):
             for kind, one in owned:
