@@ -59,14 +59,10 @@ class PiecePool:
             Cancelled: The run ended.
         """
         with self._lock:
-            waiter = _Waiter(threading.Condition(self._lock), is_next)
-            while not self._may_take(waiter):
-                if self._stop.is_set():
-                    raise Cancelled
-                self._waiters.append(waiter)
-                waiter.woken.wait(POLL_SECONDS)
-                if waiter in self._waiters:
-                    self._waiters.remove(waiter)
+            if self._idle <= RESERVE:
+                self._wait(_Waiter(threading.Condition(self._lock), is_next))
+            elif self._stop.is_set():
+                raise Cancelled
             piece = self._free.pop() if self._free else None
             if piece is None:
                 self._made += 1
@@ -87,6 +83,15 @@ class PiecePool:
         if self._waiters:
             with self._lock:
                 self._wake()
+
+    def _wait(self, waiter: _Waiter) -> None:
+        while not self._may_take(waiter):
+            if self._stop.is_set():
+                raise Cancelled
+            self._waiters.append(waiter)
+            waiter.woken.wait(POLL_SECONDS)
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
 
     def _wake(self) -> None:
         # One piece is for one of them: were all woken, most would go to sleep again, at the cost of those who work.

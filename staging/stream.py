@@ -90,6 +90,8 @@ class FileStream:
         self._moved = 0
         self.reused_bytes = self.assigned
         """Bytes that an earlier run stored, which do not travel again."""
+        self._come = self.frontier
+        """Offset up to which all bytes have come."""
         self._early: dict[int, tuple[memoryview, int]] = {}
         self._busy = False
         self._sink: PartSink | None = None
@@ -128,8 +130,14 @@ class FileStream:
             self._moved += length
             if self.broken:
                 return False
-            if self._busy or offset != self.frontier:
+            early = self._busy or offset != self.frontier
+            if early:
                 self._early[offset] = (piece, length)
+            if offset == self._come:
+                self._come += length
+                while (waiting := self._early.get(self._come)) is not None:
+                    self._come += waiting[1]
+            if early:
                 return True
             self._busy = True
         kept = self._advance(piece, length)
@@ -145,12 +153,7 @@ class FileStream:
 
     def is_next(self, offset: int) -> bool:
         """Whether all bytes before `offset` have come."""
-        with self._lock:
-            at = self.frontier
-            while at < offset and at in self._early:
-                at += self._early[at][1]
-            # What is being hashed and sent right now has come too.
-            return self.broken or at >= offset or (self._busy and self.frontier + self._run.pieces.piece >= offset)
+        return self.broken or self._come >= offset
 
     def give_up(self) -> None:
         """Let go of everything; the file starts over or the run ends."""
