@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 WORTH = 1.15
 """A step up must raise the rate by this factor to be kept."""
-WAITING = 0.8
+WAITING = 0.6
 """Readers that wait for the Hub for so much of their time leave the processors idle: the step up is a large one."""
+LARGE_STEP = 4
 AGAIN_SECONDS, LONGEST_AGAIN = 2.0, 16.0
 """After so long at one setting a step that did not pay is tried again, each time later: wires change, and the interval
 that decided may have been disturbed."""
@@ -30,7 +31,8 @@ class Governor:
     """Raises the number of connections while that pays, on the side that holds up the other.
 
     Where processors or the wire as a whole are the limit, another connection brings nothing, and the step is taken
-    back. Where each connection is slow by itself (a Hub that caps them, a distant bucket), it does.
+    back. Where each connection is slow by itself (a Hub that caps them, a distant bucket), it does: as long as the
+    first readers do little but wait, every interval has a large step, as TCP's slow start has.
 
     Args:
         start: The first setting.
@@ -42,7 +44,7 @@ class Governor:
         self._most = most
         self._kept = start
         self._rate_kept = 0.0
-        self._trying = self._settling = False
+        self._starting, self._trying, self._settling = True, False, False
         self._settled_for, self._again = 0.0, AGAIN_SECONDS
         self._refused: set[str] = set()
 
@@ -57,6 +59,10 @@ class Governor:
         """
         if rate <= 0:
             return self.setting
+        waiting = receiving >= WAITING * seconds * self.setting.readers
+        if self._starting:
+            self._start(rate, waiting=waiting)
+            return self.setting
         if self._settling:  # its connections were being made: the interval says nothing of them
             self._settling = False
             return self.setting
@@ -69,9 +75,19 @@ class Governor:
                 self._settled_for, self._refused, self._rate_kept = 0.0, set(), rate
                 self._again = min(self._again * 2, LONGEST_AGAIN)
         if not self._trying:
-            waiting = receiving >= WAITING * seconds * self.setting.readers
-            self._step_up("readers" if receiving >= sending else "uplinks", 4 if waiting else 2)
+            self._step_up("readers" if receiving >= sending else "uplinks", LARGE_STEP if waiting else 2)
         return self.setting
+
+    def _start(self, rate: float, *, waiting: bool) -> None:
+        if rate >= self._rate_kept * WORTH:
+            self._rate_kept, self._kept = rate, self.setting
+            most = min(self.setting.readers * LARGE_STEP, self._most.readers)
+            self.setting = Setting(most) if waiting else self.setting
+            self._starting = self._settling = self.setting != self._kept
+        elif self._settling:  # its connections may still be made
+            self._settling = False
+        else:
+            self.setting, self._starting, self._refused = self._kept, False, {"readers"}
 
     def _judge(self, rate: float) -> None:
         self._trying = False

@@ -149,8 +149,9 @@ class Journal:
         self.latency_seconds = time.monotonic() - started
 
     def _put_signed(self, entry: JournalEntry) -> str | None:
-        """Over a connection of its own: a run writes a hundred times and more, and boto3 takes 4 ms of processor time
-        for a request. None if that did not work, for whatever reason: boto3 shall try it and know what it means.
+        """Over a connection of its own; None if that did not work, for whatever reason: boto3 then says what it means.
+
+        A run writes a hundred times and more, and boto3 takes 4 ms of processor time for a request.
         """
         from botocore.exceptions import BotoCoreError
 

@@ -27,6 +27,10 @@ class _Waiter:
     woken: threading.Condition
     is_next: Callable[[], bool] | None
 
+    def may_use_reserve(self) -> bool:
+        """Whether its bytes are the next of their file."""
+        return self.is_next is not None and self.is_next()
+
 
 class PiecePool:
     """Hands out pieces of memory and takes them back; never more than the budget at a time.
@@ -59,10 +63,8 @@ class PiecePool:
             Cancelled: The run ended.
         """
         with self._lock:
-            if self._idle <= RESERVE:
+            if self._idle <= RESERVE or self._stop.is_set():
                 self._wait(_Waiter(threading.Condition(self._lock), is_next))
-            elif self._stop.is_set():
-                raise Cancelled
             piece = self._free.pop() if self._free else None
             if piece is None:
                 self._made += 1
@@ -85,26 +87,29 @@ class PiecePool:
                 self._wake()
 
     def _wait(self, waiter: _Waiter) -> None:
-        while not self._may_take(waiter):
-            if self._stop.is_set():
-                raise Cancelled
+        while not self._stop.is_set():
+            if self._may_take(waiter):
+                return
             self._waiters.append(waiter)
             waiter.woken.wait(POLL_SECONDS)
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
+        raise Cancelled
 
     def _wake(self) -> None:
         # One piece is for one of them: were all woken, most would go to sleep again, at the cost of those who work.
-        waiter = next(filter(self._may_take, self._waiters), None)
-        if waiter is not None:
-            self._waiters.remove(waiter)
-            waiter.woken.notify()
+        idle = self._idle
+        if idle <= 0 or not self._waiters:
+            return
+        for waiter in self._waiters:
+            if idle > RESERVE or waiter.may_use_reserve():
+                self._waiters.remove(waiter)
+                waiter.woken.notify()
+                return
 
     def _may_take(self, waiter: _Waiter) -> bool:
         idle = self._idle
-        return not self._stop.is_set() and (
-            idle > RESERVE or (idle > 0 and waiter.is_next is not None and waiter.is_next())
-        )
+        return idle > RESERVE or (idle > 0 and waiter.may_use_reserve())
 
     @property
     def _idle(self) -> int:

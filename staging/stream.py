@@ -137,19 +137,24 @@ class FileStream:
                 self._come += length
                 while (waiting := self._early.get(self._come)) is not None:
                     self._come += waiting[1]
-            if early:
-                return True
-            self._busy = True
+            self._busy = self._busy or not early
+        self._run.pieces.look_again()
+        return early or self._pass_on(piece, length)
+
+    def _pass_on(self, piece: memoryview, length: int) -> bool:
+        """Hash and send the next bytes, and those that waited for them; True if the piece is kept."""
         kept = self._advance(piece, length)
         while True:
-            self._run.pieces.look_again()
             with self._lock:
                 waiting = None if self.broken else self._early.pop(self.frontier, None)
                 if waiting is None:
                     self._busy = False
-                    return kept
+                    break
             if not self._advance(*waiting):
                 self._run.pieces.give(waiting[0])
+        if self.broken:
+            self._run.pieces.look_again()
+        return kept
 
     def is_next(self, offset: int) -> bool:
         """Whether all bytes before `offset` have come."""

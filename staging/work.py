@@ -28,6 +28,8 @@ LONG_RANGE = 16 * MIB
 """Bytes of one request to the Hub, where no other connection reads the same file."""
 SHORT_RANGE = 4 * MIB
 """The least where several do, a few pieces: much of it waits in the connection's own buffer, and requests cost time."""
+BEGINNING = 32 * MIB
+"""So far a file is read in short ranges in any case: other connections may join, and would wait for a long one."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ class Work:
         if stream is None:
             return Task(self._whole.pop()) if self._whole else None
         alone = self._open.setdefault(stream, 0) == 0
-        found = stream.assign(self._range(alone=alone))
+        found = stream.assign(self._range(stream, alone=alone))
         if found is None:
             return None
         self._open[stream] += 1
@@ -192,12 +194,13 @@ class Work:
     def _room(self) -> None:
         self.room()
 
-    def _range(self, *, alone: bool) -> int:
+    def _range(self, stream: FileStream, *, alone: bool) -> int:
         """Bytes of the next request: what comes too early must wait in memory, so less where several read one file."""
-        crowd = self.setting.readers - len(self._open)
-        if alone and crowd <= 0:
+        crowd, pieces = self.setting.readers - len(self._open), self._run.pieces
+        if crowd <= 0 and stream.assigned < BEGINNING:
+            return max(SHORT_RANGE, pieces.piece)
+        if crowd <= 0 and alone:
             return LONG_RANGE
-        pieces = self._run.pieces
         share = (pieces.count - self.setting.readers) // max(1, crowd)
         least, most = SHORT_RANGE // pieces.piece or 1, LONG_RANGE // 2 // pieces.piece or 1
         return min(max(least, share), most) * pieces.piece

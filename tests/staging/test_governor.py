@@ -91,3 +91,25 @@ def test_memory_is_the_limit(most: Setting) -> None:
         assert readers <= most.readers
         governor.observe(readers * 40.0, readers * TICK, 0.0, TICK)
     assert governor.setting.readers == most.readers
+
+
+def test_while_the_first_readers_only_wait_every_interval_has_a_large_step() -> None:
+    governor = Governor(Setting(4), MOST)
+    steps = []
+    for _ in range(4):
+        readers = governor.setting.readers
+        steps.append(readers)
+        governor.observe(min(readers * 40.0, 1000.0), readers * TICK, 0.0, TICK)
+    assert steps[:3] == [4, 16, 64], "connections that answer within an interval need none to settle"
+
+
+def test_a_start_that_went_too_far_is_taken_back_and_not_repeated_at_once() -> None:
+    settings = run(capped(40, whole=640), 2)
+    assert max(setting.readers for setting in settings) == 64
+    assert settings[-1].readers == 16
+
+
+def test_readers_that_have_work_to_do_start_no_large_step() -> None:
+    governor = Governor(Setting(4), MOST)
+    assert governor.observe(1000.0, 0.3 * 4 * TICK, 0.2 * 4 * TICK, TICK) == Setting(4)
+    assert governor.observe(1000.0, 0.3 * 4 * TICK, 0.2 * 4 * TICK, TICK).readers == 8
