@@ -12,6 +12,7 @@ machine: then only ratios mean something. The store must accept any key pair, or
 """
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -53,11 +54,9 @@ def tree(pid: int) -> list[int]:
     """A process and all its descendants."""
     found = [pid]
     for known in found:
-        for task in Path(f"/proc/{known}/task").glob("*"):
-            try:
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            for task in Path(f"/proc/{known}/task").iterdir():
                 found += [int(child) for child in (task / "children").read_text().split()]
-            except OSError:
-                continue
     return found
 
 

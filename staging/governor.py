@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 WORTH = 1.15
 """A step up must raise the rate by this factor to be kept."""
-WAITING = 0.6
+WAITING = 0.66
 """Readers that wait for the Hub for so much of their time leave the processors idle: the step up is a large one."""
 LARGE_STEP = 4
 AGAIN_SECONDS, LONGEST_AGAIN = 2.0, 16.0
@@ -61,7 +61,10 @@ class Governor:
             return self.setting
         waiting = receiving >= WAITING * seconds * self.setting.readers
         if self._starting:
-            self._start(rate, waiting=waiting)
+            self._starting = self._start(rate, waiting=waiting)
+            if not self._starting:  # what nobody waits for is tried later: to try costs as well
+                busy = sending >= WAITING * seconds * self.setting.readers
+                self._refused = {"readers"} if busy else {"readers", "uplinks"}
             return self.setting
         if self._settling:  # its connections were being made: the interval says nothing of them
             self._settling = False
@@ -78,16 +81,19 @@ class Governor:
             self._step_up("readers" if receiving >= sending else "uplinks", LARGE_STEP if waiting else 2)
         return self.setting
 
-    def _start(self, rate: float, *, waiting: bool) -> None:
+    def _start(self, rate: float, *, waiting: bool) -> bool:
+        """A large step while that pays; whether the start goes on."""
         if rate >= self._rate_kept * WORTH:
             self._rate_kept, self._kept = rate, self.setting
             most = min(self.setting.readers * LARGE_STEP, self._most.readers)
             self.setting = Setting(most) if waiting else self.setting
-            self._starting = self._settling = self.setting != self._kept
-        elif self._settling:  # its connections may still be made
+            self._settling = self.setting != self._kept
+            return self._settling
+        if self._settling:  # its connections may still be made
             self._settling = False
-        else:
-            self.setting, self._starting, self._refused = self._kept, False, {"readers"}
+            return True
+        self.setting = self._kept
+        return False
 
     def _judge(self, rate: float) -> None:
         self._trying = False

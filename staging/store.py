@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -78,9 +79,16 @@ def s3(store: StoreAccess, attempts: int = 5) -> S3Client:
 @cache
 def _models() -> object:
     """What describes AWS's services to botocore, read once for all sessions."""
+    from botocore.loaders import Loader
     from botocore.session import get_session
 
-    return get_session().get_component("data_loader")
+    class Models(Loader):
+        def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002
+            """All of them: botocore opens some four hundred folders to see which have a file of this type, 12 ms."""
+            return sorted({name for path in self.search_paths if os.path.isdir(path) for name in os.listdir(path)})
+
+    extra: str | None = get_session().get_config_variable("data_path")
+    return Models([os.path.expanduser(os.path.expandvars(path)) for path in extra.split(os.pathsep)] if extra else [])
 
 
 def check_store(store: StoreAccess) -> None:

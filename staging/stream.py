@@ -133,12 +133,14 @@ class FileStream:
             early = self._busy or offset != self.frontier
             if early:
                 self._early[offset] = (piece, length)
-            if offset == self._come:
+            further = offset == self._come
+            if further:
                 self._come += length
                 while (waiting := self._early.get(self._come)) is not None:
                     self._come += waiting[1]
             self._busy = self._busy or not early
-        self._run.pieces.look_again()
+        if further:
+            self._run.pieces.look_again()
         return early or self._pass_on(piece, length)
 
     def _pass_on(self, piece: memoryview, length: int) -> bool:
