@@ -27,7 +27,8 @@ from staging.retry import Patience
 from staging.run import Run
 from staging.spread import RemoteFile, Spreader, Submit, local_part
 from staging.stream import FileStream
-from staging.wire import CHUNK, WirePool
+from staging.wire import CHUNK
+from staging.wire_pool import WirePool
 from staging.work import Work
 from staging.xet import Transport, xet_reader
 

@@ -15,7 +15,8 @@ from staging.pieces import PiecePool
 from staging.progress import Tally
 from staging.retry import Patience, Repeats
 from staging.store import StoreAccess, by_code
-from staging.wire import WireFault, WirePool
+from staging.wire import WireFault
+from staging.wire_pool import WirePool
 
 
 class UplinkSlots:

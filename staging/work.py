@@ -11,8 +11,8 @@ from staging import uploads
 from staging.governor import Setting
 from staging.keeper import Begun
 from staging.manifest import ManifestFile
-from staging.parts import MIB
 from staging.plan import PlannedFile, Source, StagePlan, verified_digest
+from staging.ranges import range_size
 from staging.reader import Reader
 from staging.retry import Cancelled
 from staging.run import Run
@@ -24,12 +24,6 @@ from staging.xet import XetFile, XetReader
 
 FILE_ATTEMPTS = 3
 """How often one file may be begun."""
-LONG_RANGE = 16 * MIB
-"""Bytes of one request to the Hub, where no other connection reads the same file."""
-SHORT_RANGE = 4 * MIB
-"""The least where several do, a few pieces: much of it waits in the connection's own buffer, and requests cost time."""
-BEGINNING = 32 * MIB
-"""So far a file is read in short ranges in any case: other connections may join, and would wait for a long one."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +156,15 @@ class Work:
         if stream is None:
             return Task(self._whole.pop()) if self._whole else None
         alone = self._open.setdefault(stream, 0) == 0
-        found = stream.assign(self._range(stream, alone=alone))
+        size = range_size(
+            asked=stream.assigned,
+            alone=alone,
+            readers=self.setting.readers,
+            files=len(self._open),
+            piece=self._run.pieces.piece,
+            pieces=self._run.pieces.count,
+        )
+        found = stream.assign(size)
         if found is None:
             return None
         self._open[stream] += 1
@@ -193,17 +195,6 @@ class Work:
 
     def _room(self) -> None:
         self.room()
-
-    def _range(self, stream: FileStream, *, alone: bool) -> int:
-        """Bytes of the next request: what comes too early must wait in memory, so less where several read one file."""
-        crowd, pieces = self.setting.readers - len(self._open), self._run.pieces
-        if crowd <= 0 and stream.assigned < BEGINNING:
-            return max(SHORT_RANGE, pieces.piece)
-        if crowd <= 0 and alone:
-            return LONG_RANGE
-        share = (pieces.count - self.setting.readers) // max(1, crowd)
-        least, most = SHORT_RANGE // pieces.piece or 1, LONG_RANGE // 2 // pieces.piece or 1
-        return min(max(least, share), most) * pieces.piece
 
     def _do(self, task: Task, reader: Reader) -> None:
         if task.stream is not None:

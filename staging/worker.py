@@ -28,7 +28,8 @@ from staging.retry import Cancelled, Patience
 from staging.run import Run
 from staging.source import SourceFile
 from staging.stream import Checkpoint, FileStream
-from staging.wire import CHUNK, WirePool
+from staging.wire import CHUNK
+from staging.wire_pool import WirePool
 
 MEMORY_BUDGET = 32 * MIB
 REFUSED_PARTS = frozenset({"store.access_denied", "store.expired_credentials"})
