@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from kube.apply import apply
 from kube.proxy import stream
 from kube.read import list_
 from sandbox.tiny_tokenizer import tokenizer
-from serving.errors import InferenceError
+from serving.errors import ClusterError, InferenceError
 from serving.events import EndpointFailed, EndpointRefreshFailed
 from serving.frameworks.labels import RELEASE_LABEL
 from serving.record import ENDPOINT_LABEL, ReleaseState
@@ -108,22 +109,29 @@ def test_an_answer_under_way_is_finished_by_the_release_that_began_it(spot: Spot
 
         def read_on() -> list[str]:
             """Reads once the Service points elsewhere and the pod was told to end."""
-            while not any(pod["metadata"].get("deletionTimestamp") for pod in pods_of(spot, old)):
+            while not told_to_end(spot, old):
                 assert not refreshed.wait(0.2), "the pod went with a request to finish"
             return list(lines)
 
         with ThreadPoolExecutor(1) as reader:
             rest = reader.submit(read_on)
             try:
-                assert refresh(spot).refreshed == [f"{SPACE}/{endpoint}"]
+                report = refresh(spot)
             finally:
                 refreshed.set()
-            got += rest.result()
+                got += rest.result()  # a reader that failed is why the refresh could not end
+    assert report.refreshed == [f"{SPACE}/{endpoint}"]
     told = [line for line in got if line.startswith("data:")]
     assert told[-1] == "data: [DONE]"
     ended = [one for line in told[:-1] for one in json.loads(line[5:])["choices"] if one["finish_reason"]]
     assert len(ended) == PROMPTS
     wait_until(lambda: pods_of(spot, old) == [])
+
+
+def told_to_end(spot: Spot, release: str) -> bool:
+    with suppress(ClusterError):  # on a busy machine one question may come to nothing
+        return any(pod["metadata"].get("deletionTimestamp") for pod in pods_of(spot, release))
+    return False
 
 
 def pods_of(spot: Spot, release: str) -> list[dict[str, Any]]:
