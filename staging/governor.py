@@ -9,7 +9,7 @@ WORTH = 1.15
 WAITING = 0.66
 """Readers that wait for the Hub for so much of their time leave the processors idle: the step up is a large one."""
 LARGE_STEP = 4
-AGAIN_SECONDS, LONGEST_AGAIN = 2.0, 16.0
+AGAIN_SECONDS, LONGEST_AGAIN = 3.0, 24.0
 """After so long at one setting a step that did not pay is tried again, each time later: wires change, and the interval
 that decided may have been disturbed."""
 

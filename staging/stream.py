@@ -75,9 +75,10 @@ class FileStream:
         self.until = planned.file.size if until is None else until
         self.upload = upload
         self.broken = False
-        self.opening = threading.Lock()
         self.ended: Callable[[FileStream, BaseException | None], None] = lambda _stream, _error: None
         """Called when all parts are stored, or with what went wrong."""
+        self.begin: Callable[[FileStream], None] = lambda _stream: None
+        """Called before the first part is begun, when its bytes have come: makes the upload if there is none."""
         self.room: Callable[[], None] = lambda: None
         """Called before a part is begun; may wait."""
         self._run = run
@@ -230,6 +231,7 @@ class FileStream:
         return kept
 
     def _open_part(self, index: int) -> PartSink:
+        self.begin(self)
         self.room()
         start = index * self.part_size
         size = min(self.part_size, self.planned.file.size - start)

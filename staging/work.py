@@ -189,9 +189,15 @@ class Work:
         return self._prepared(stream)
 
     def _prepared(self, stream: FileStream) -> FileStream:
+        stream.begin = self._create
         stream.ended = self._ended
         stream.room = self._room
         return stream
+
+    def _create(self, stream: FileStream) -> None:
+        if stream.upload is None:
+            stream.upload = uploads.create(stream.planned, self._plan.store, self._run.checksum)
+            self.begun(stream)
 
     def _room(self) -> None:
         self.room()
@@ -216,10 +222,6 @@ class Work:
 
     def _do_range(self, stream: FileStream, start: int, end: int, reader: Reader) -> None:
         try:
-            with stream.opening:
-                if stream.upload is None and not stream.broken:
-                    stream.upload = uploads.create(stream.planned, self._plan.store, self._run.checksum)
-                    self.begun(stream)
             reader.bring(stream, start, end)
         except StreamBroken:
             stream.give_up()

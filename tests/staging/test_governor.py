@@ -111,6 +111,6 @@ def test_a_start_that_went_too_far_is_taken_back_and_not_repeated_at_once() -> N
 
 def test_where_nobody_waits_nothing_is_tried_at_first() -> None:
     governor = Governor(Setting(4), MOST)
-    settings = [governor.observe(1000.0, 0.3 * 4 * TICK, 0.3 * 4 * TICK, TICK) for _ in range(15)]
-    assert settings[:9] == [Setting(4)] * 9
+    settings = [governor.observe(1000.0, 0.3 * 4 * TICK, 0.3 * 4 * TICK, TICK) for _ in range(25)]
+    assert settings[:14] == [Setting(4)] * 14
     assert len(set(settings)) > 1, "but later, in case that it pays"
