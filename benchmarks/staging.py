@@ -1,7 +1,7 @@
 r"""Staging against what people run today (`hf download`, then `aws s3 sync`), interleaved on given servers.
 
     python benchmarks/staging.py --hub http://127.0.0.1:8100 --s3 http://127.0.0.1:8300 --repo org/synth \\
-        --work /var/tmp/reference [--rounds 5] [--chart] [--ours-only] [--json]
+        --work /var/tmp/reference [--rounds 5] [--chart] [--again] [--ours-only] [--json]
 
 Every round runs ours and then the reference with fresh prefixes and directories; medians and ratios follow. Wall and
 CPU seconds are those of the whole command with its children, start-up included; memory is the peak of the resident
@@ -99,11 +99,22 @@ def measure(label: str, steps: list[list[str]], environment: dict[str, str]) -> 
     return Run(label, round(wall, 2), round(cpu, 2), round(peak / 2**20, 1), round(sum(written.values()) / 2**20, 1))
 
 
+def copy(options: argparse.Namespace, prefix: str) -> list[str]:
+    """`python -m staging copy` below a prefix."""
+    target = f"s3://{options.bucket}/{prefix}"
+    return [sys.executable, "-m", "staging", "copy", options.repo, target, "--endpoint-url", options.s3, "--json"]
+
+
 def ours(options: argparse.Namespace, environment: dict[str, str]) -> Run:
-    """`python -m staging copy` into a fresh prefix."""
-    target = f"s3://{options.bucket}/ours-{uuid.uuid4().hex[:8]}"
-    command = [sys.executable, "-m", "staging", "copy", options.repo, target, "--endpoint-url", options.s3, "--json"]
-    return measure("ours", [command], environment)
+    """Into a fresh prefix."""
+    return measure("ours", [copy(options, f"ours-{uuid.uuid4().hex[:8]}")], environment)
+
+
+def again(options: argparse.Namespace, environment: dict[str, str]) -> Run:
+    """Where everything is staged already."""
+    command = copy(options, f"again-{os.getpid()}")
+    subprocess.run(command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+    return measure("again", [command], environment)
 
 
 def reference(options: argparse.Namespace, environment: dict[str, str]) -> Run:
@@ -120,6 +131,15 @@ def reference(options: argparse.Namespace, environment: dict[str, str]) -> Run:
         return measure("reference", steps, {**environment, "HF_HOME": f"{directory}/home"})
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def add_servers(parser: argparse.ArgumentParser) -> None:
+    """Where to, from where, what, and how often."""
+    parser.add_argument("--hub", required=True, help="address of the Hub")
+    parser.add_argument("--s3", required=True, help="address of the store")
+    parser.add_argument("--repo", default="org/synth")
+    parser.add_argument("--bucket", default="bench")
+    parser.add_argument("--rounds", type=int, default=5)
 
 
 def variables(options: argparse.Namespace) -> dict[str, str]:
@@ -146,17 +166,16 @@ def medians(runs: list[Run]) -> dict[str, float]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hub", required=True, help="address of the Hub")
-    parser.add_argument("--s3", required=True, help="address of the store")
-    parser.add_argument("--repo", default="org/synth")
-    parser.add_argument("--bucket", default="bench")
+    add_servers(parser)
     parser.add_argument("--work", default="/var/tmp/staging-benchmark", help="directory on a disk, for the reference")
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--chart", action="store_true", help="the reference uploads twice, as the chart's job does")
+    parser.add_argument("--again", action="store_true", help="also a run that finds all staged; the store must keep it")
     parser.add_argument("--ours-only", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     ways: list[Callable[[argparse.Namespace, dict[str, str]], Run]] = [ours]
+    if options.again:
+        ways.append(again)
     if not options.ours_only:
         ways.append(reference)
     runs: list[Run] = []

@@ -1,7 +1,8 @@
 """Draws results of benchmarks/staging.py as bars: seconds of the reference, and ours below them.
 
-python benchmarks/staging.py … --json > plain.json
-python -m benchmarks.staging_picture "2 GiB=plain.json" "1,000 small files=small.json" > staging.svg
+    python -m benchmarks.staging_picture "2 GiB=plain.json" "1,000 small files=small.json" > staging.svg
+
+Each file holds what ``benchmarks/staging.py --json`` printed.
 """
 
 import json

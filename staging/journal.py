@@ -153,7 +153,7 @@ class Journal:
 
         A run writes a hundred times and more, and boto3 takes 4 ms of processor time for a request.
         """
-        from botocore.exceptions import BotoCoreError
+        from botocore.exceptions import BotoCoreError, ClientError
 
         key, body = journal_key(self._store.prefix, self._model), entry.model_dump_json().encode()
         try:
@@ -163,7 +163,7 @@ class Journal:
             upload = self._wire.put(url, {"If-Match": self._etag}, len(body))
             upload.send(memoryview(body))
             return upload.finish().get("etag")
-        except (WireFault, BotoCoreError):
+        except (WireFault, BotoCoreError, ClientError):  # the last two: no credentials to sign with
             return None
 
     def end(self) -> None:

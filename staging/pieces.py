@@ -27,9 +27,9 @@ class _Waiter:
     woken: threading.Condition
     is_next: Callable[[], bool] | None
 
-    def may_use_reserve(self) -> bool:
-        """Whether its bytes are the next of their file."""
-        return self.is_next is not None and self.is_next()
+    def may_take(self, idle: int) -> bool:
+        """Whether one of so many idle pieces is for it."""
+        return idle > RESERVE or (idle > 0 and self.is_next is not None and self.is_next())
 
 
 class PiecePool:
@@ -88,7 +88,7 @@ class PiecePool:
 
     def _wait(self, waiter: _Waiter) -> None:
         while not self._stop.is_set():
-            if self._may_take(waiter):
+            if waiter.may_take(self._idle):
                 return
             self._waiters.append(waiter)
             waiter.woken.wait(POLL_SECONDS)
@@ -99,17 +99,10 @@ class PiecePool:
     def _wake(self) -> None:
         # One piece is for one of them: were all woken, most would go to sleep again, at the cost of those who work.
         idle = self._idle
-        if idle <= 0 or not self._waiters:
-            return
-        for waiter in self._waiters:
-            if idle > RESERVE or waiter.may_use_reserve():
-                self._waiters.remove(waiter)
-                waiter.woken.notify()
-                return
-
-    def _may_take(self, waiter: _Waiter) -> bool:
-        idle = self._idle
-        return idle > RESERVE or (idle > 0 and waiter.may_use_reserve())
+        waiter = next((one for one in self._waiters if one.may_take(idle)), None)
+        if waiter is not None:
+            self._waiters.remove(waiter)
+            waiter.woken.notify()
 
     @property
     def _idle(self) -> int:

@@ -23,6 +23,7 @@ from staging.parts import MIB
 from staging.pieces import PiecePool
 from staging.plan import PlannedFile, Source
 from staging.progress import Tally
+from staging.ranges import range_size
 from staging.reader import Reader
 from staging.retry import Cancelled, Patience
 from staging.run import Run
@@ -246,9 +247,15 @@ class _OneRange:
         with self._changed:
             while not self.done and not self._stream.broken:
                 if number < self.setting.readers and self._stream.assignable:
-                    crowd = max(1, self.setting.readers)
-                    share = max(1, (self._run.pieces.count - 2) // crowd)
-                    return self._stream.assign(min(share, 16) * self._run.pieces.piece)
+                    size = range_size(
+                        asked=self._stream.assigned - self._item.start,
+                        alone=self.setting.readers == 1,
+                        readers=self.setting.readers,
+                        files=1,
+                        piece=self._run.pieces.piece,
+                        pieces=self._run.pieces.count,
+                    )
+                    return self._stream.assign(size)
                 self._changed.wait(0.5)
             return None
 

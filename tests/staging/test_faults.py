@@ -149,6 +149,7 @@ def ends(place: Place, kind: type[InferenceError], code: str, patience: Patience
 def test_a_hub_that_stays_away_ends_the_run(faulty: Place, order: Status | Reset, code: str) -> None:
     faulty.hub_server.file_faults.add(order, times=None)
     ends(faulty, HubError, code)
+    assert "CreateMultipartUpload" not in faulty.operations(), "an upload is made when there is something to store"
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,12 @@
 """The journal is written often, so quickly; whatever goes wrong with that, it says the truth or the lease is lost."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
+import boto3
 import pytest
+from botocore.credentials import RefreshableCredentials
+from botocore.exceptions import ClientError
 
 from sandbox.faults import LoseAnswer, Reset, Status
 from sandbox.s3 import internal_error
@@ -56,6 +60,25 @@ def test_a_store_that_refuses_for_good_is_told(place: Place, journal: Journal) -
     place.s3_server.faults.add(Status(403), operation="PutObject", times=None)
     with pytest.raises(StoreError):
         journal.write(UPLOADS)
+
+
+def test_credentials_that_cannot_be_renewed_are_told(place: Place) -> None:
+    """By who issues them: botocore raises that as it is, also where an address is only signed."""
+
+    def refuse() -> dict[str, str]:
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "not authorized"}}, "AssumeRole")
+
+    owner, soon = place.s3_server.owner, datetime.now(UTC) + timedelta(hours=1)
+    credentials = RefreshableCredentials(owner.access_key, owner.secret_key, None, soon, refuse, "assume-role")
+    session = boto3.Session(region_name="us-east-1")
+    session._session._credentials = credentials
+    taken = acquire(place.pin(), place.store_as(owner, session=session), LeaseTimes(), lambda: True)
+    assert taken is not None
+    taken[0].write(UPLOADS)
+    credentials._expiry_time = datetime.now(UTC)
+    with pytest.raises(StoreError):
+        taken[0].write(())
+    assert kept(place).uploads == UPLOADS
 
 
 def overwrite(place: Place) -> None:

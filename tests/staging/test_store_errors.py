@@ -2,9 +2,10 @@
 
 import boto3
 import pytest
+from botocore.exceptions import UnknownServiceError
 
 from serving.errors import StoreError
-from staging.store import StoreAccess, check_store
+from staging.store import StoreAccess, check_store, s3
 from tests.staging.conftest import Place
 
 
@@ -87,3 +88,9 @@ def test_no_credentials(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("AWS_CONFIG_FILE", f"{tmp_path}/none")
     store = place.store_as(place.s3_server.owner, session=boto3.Session(region_name="us-east-1"))
     assert refused(store).code == "store.no_credentials"
+
+
+def test_a_service_that_botocore_does_not_know_is_told(place: Place) -> None:
+    s3(place.store)
+    with pytest.raises(UnknownServiceError):
+        place.store.session.client("s4")
